@@ -1,0 +1,349 @@
+// Package rest is what the clients of Resilient and of ThreatQ share: one
+// authorized exchange over HTTPS, with a login that is made once for all who
+// wait for it, never repeated after a refusal, and errors that say how far the
+// request came.
+//
+// A session is what a login yields; an authenticator makes it. Nothing here
+// repeats a request, but for the one after a session has ended: what may be
+// repeated is decided by package effect, for both services alike.
+package rest
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime/multipart"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"fn-threatq/abi"
+)
+
+// Request is one call to a service, its path already checked.
+type Request struct {
+	Method string
+	// Path is unescaped, below the service's base, and begins with "/".
+	Path  string
+	Query url.Values
+	// Body is JSON, or nil.
+	Body []byte
+	// Upload sends a multipart form instead of Body.
+	Upload *Upload
+	// Save receives the body of a successful answer in place of Response.Body.
+	Save io.Writer
+	// SaveLimit is the most that is written to Save, in bytes; 0 = MaxBody.
+	SaveLimit int64
+	// Header holds the host's own headers; nothing of a module comes here.
+	Header http.Header
+	// Slow asks for the long time limit.
+	Slow bool
+}
+
+// Upload is a multipart form with one file.
+type Upload struct {
+	Fields                      map[string]string
+	Part, FileName, ContentType string
+	// Open gives the content anew for each try.
+	Open func() (io.ReadCloser, error)
+}
+
+// Response is a successful answer.
+type Response struct {
+	Status      int
+	ContentType string
+	// Body is empty for 204 and when the request had Save.
+	Body []byte
+	// Saved counts the bytes written to Save.
+	Saved int64
+}
+
+// Limits of an exchange.
+const (
+	DefaultTimeout = 30 * time.Second
+	SlowTimeout    = 120 * time.Second
+	// MaxBody is the largest answer that is read into memory, in bytes.
+	MaxBody = 64 << 20
+)
+
+// Options of a Client.
+type Options struct {
+	// Service names the service in errors and logs ("ThreatQ", "Resilient").
+	Service string
+	// Base is https://host[:port][/prefix].
+	Base *url.URL
+	TLS  *tls.Config
+	// Proxy is nil for none.
+	Proxy func(*http.Request) (*url.URL, error)
+	// Timeout and SlowTimeout limit a whole exchange; zero means the defaults.
+	Timeout, SlowTimeout time.Duration
+	UserAgent            string
+	Authenticator        Authenticator
+	// Describe reads the texts of an error from an answer. It is asked for
+	// every answer; failed makes an error of a 2xx one.
+	Describe func(status int, contentType string, body []byte) (text string, failed bool)
+	Logger   *slog.Logger
+}
+
+// Client speaks to one service. It is safe for use by many goroutines.
+type Client struct {
+	o     Options
+	http  *http.Client
+	login *login
+}
+
+// New returns a client; it connects when it is first used.
+func New(o Options) *Client {
+	if o.Timeout == 0 {
+		o.Timeout = DefaultTimeout
+	}
+	if o.SlowTimeout == 0 {
+		o.SlowTimeout = SlowTimeout
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Describe == nil {
+		o.Describe = func(int, string, []byte) (string, bool) { return "", false }
+	}
+	transport := &http.Transport{
+		Proxy:                 o.Proxy,
+		DialContext:           (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:       o.TLS,
+		TLSHandshakeTimeout:   15 * time.Second,
+		MaxIdleConns:          256,
+		MaxIdleConnsPerHost:   256,
+		IdleConnTimeout:       90 * time.Second,
+		ExpectContinueTimeout: time.Second,
+		ForceAttemptHTTP2:     true,
+	}
+	c := &Client{o: o, http: &http.Client{
+		Transport: transport,
+		// A redirect would carry the login or the token to another address.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+	c.login = newLogin(o, c.http)
+	return c
+}
+
+// Service is the name of the service.
+func (c *Client) Service() string { return c.o.Service }
+
+// Close ends idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Session returns the session in force, logging in when there is none.
+func (c *Client) Session(ctx context.Context) (Session, error) { return c.login.session(ctx, nil) }
+
+// Do performs one request. An answer of 401 ends the session: the client logs
+// in again, once for all requests that met it, and repeats the request once.
+func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
+	session, err := c.login.session(ctx, nil)
+	if err != nil {
+		return nil, c.fail(r, err)
+	}
+	response, err := c.exchange(ctx, session, r)
+	var failed *Error
+	if errors.As(err, &failed) && failed.Status == http.StatusUnauthorized {
+		c.o.Logger.Info("session ended, logging in again", "service", c.o.Service)
+		if session, err = c.login.session(ctx, session); err != nil {
+			return nil, c.fail(r, err)
+		}
+		response, err = c.exchange(ctx, session, r)
+	}
+	return response, err
+}
+
+// fail completes the error of a login with the request that needed it.
+func (c *Client) fail(r Request, err error) error {
+	var e *Error
+	if errors.As(err, &e) {
+		return err
+	}
+	return &Error{Service: c.o.Service, Method: r.Method, Path: r.Path, Code: abi.CodeLogin, Err: err}
+}
+
+// exchange sends one request and reads its answer.
+func (c *Client) exchange(ctx context.Context, session Session, r Request) (*Response, error) {
+	limit := c.o.Timeout
+	if r.Slow {
+		limit = c.o.SlowTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+
+	fail := func(code abi.ErrorCode, err error) *Error {
+		return &Error{Service: c.o.Service, Method: r.Method, Path: r.Path, Code: code, Err: err}
+	}
+	request, err := c.build(ctx, r)
+	if err != nil {
+		return nil, fail(abi.CodeInternal, err)
+	}
+	session.Authorize(request)
+
+	// From the first header on the server may have acted.
+	var sent atomic.Bool
+	request = request.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		WroteHeaderField: func(string, []string) { sent.Store(true) },
+	}))
+	answer, err := c.http.Do(request)
+	if err != nil {
+		code := abi.CodeUnreachable
+		if sent.Load() {
+			code = abi.CodeUnknown
+		}
+		return nil, fail(code, clean(err))
+	}
+	defer answer.Body.Close()
+	return c.read(answer, r, fail)
+}
+
+func (c *Client) read(answer *http.Response, r Request, fail func(abi.ErrorCode, error) *Error) (*Response, error) {
+	response := &Response{Status: answer.StatusCode, ContentType: answer.Header.Get("Content-Type")}
+	success := answer.StatusCode >= 200 && answer.StatusCode < 300
+
+	if success && r.Save != nil {
+		limit := r.SaveLimit
+		if limit == 0 {
+			limit = MaxBody
+		}
+		n, err := io.Copy(r.Save, io.LimitReader(answer.Body, limit+1))
+		response.Saved = n
+		switch {
+		case err != nil:
+			return nil, fail(abi.CodeUnknown, fmt.Errorf("the answer broke off after %d bytes: %w", n, clean(err)))
+		case n > limit:
+			return nil, fail(abi.CodeTooLarge, fmt.Errorf("the file is larger than the limit of %d bytes", limit))
+		}
+		return response, nil
+	}
+
+	body, err := io.ReadAll(io.LimitReader(answer.Body, MaxBody+1))
+	if err != nil {
+		return nil, fail(abi.CodeUnknown, fmt.Errorf("the answer broke off after %d bytes: %w", len(body), clean(err)))
+	}
+	if len(body) > MaxBody {
+		return nil, fail(abi.CodeTooLarge, fmt.Errorf("the answer is larger than the limit of %d bytes", MaxBody))
+	}
+	text, failed := c.o.Describe(answer.StatusCode, response.ContentType, body)
+	if !success || failed {
+		e := fail(abi.CodeHTTP, nil)
+		e.Status, e.Text = answer.StatusCode, text
+		if answer.StatusCode >= 300 && answer.StatusCode < 400 {
+			e.Text = "the server redirects, which is not followed: check host and port in the configuration"
+		}
+		e.RetryAfter = retryAfter(answer.Header.Get("Retry-After"))
+		return nil, e
+	}
+	if len(bytes.TrimSpace(body)) > 0 {
+		if !json.Valid(body) {
+			e := fail(abi.CodeHTTP, nil)
+			e.Status, e.Text = answer.StatusCode, "the answer is not JSON: is this the address of the service itself, and not of a proxy?"
+			return nil, e
+		}
+		response.Body = body
+	}
+	return response, nil
+}
+
+func (c *Client) build(ctx context.Context, r Request) (*http.Request, error) {
+	target := *c.o.Base
+	target.Path = strings.TrimSuffix(target.Path, "/") + r.Path
+	// Escape everything that is not plain: RawPath would otherwise keep what
+	// the default encoding leaves alone.
+	target.RawPath = ""
+	target.RawQuery = r.Query.Encode()
+
+	var body io.Reader
+	contentType := ""
+	switch {
+	case r.Upload != nil:
+		reader, kind, err := r.Upload.reader()
+		if err != nil {
+			return nil, err
+		}
+		body, contentType = reader, kind
+	case r.Body != nil:
+		body, contentType = bytes.NewReader(r.Body), "application/json"
+	}
+	request, err := http.NewRequestWithContext(ctx, r.Method, target.String(), body)
+	if err != nil {
+		return nil, err
+	}
+	for name, values := range r.Header {
+		request.Header[name] = values
+	}
+	if contentType != "" {
+		request.Header.Set("Content-Type", contentType)
+	}
+	request.Header.Set("Accept", "application/json")
+	if r.Save != nil {
+		request.Header.Set("Accept", "*/*")
+	}
+	if c.o.UserAgent != "" {
+		request.Header.Set("User-Agent", c.o.UserAgent)
+	}
+	return request, nil
+}
+
+// reader streams the form, so that a large file is never in memory.
+func (u *Upload) reader() (io.Reader, string, error) {
+	file, err := u.Open()
+	if err != nil {
+		return nil, "", err
+	}
+	pipe, writer := io.Pipe()
+	form := multipart.NewWriter(writer)
+	go func() {
+		defer file.Close()
+		writer.CloseWithError(u.write(form, file))
+	}()
+	return pipe, form.FormDataContentType(), nil
+}
+
+var quoteEscaper = strings.NewReplacer("\\", "\\\\", `"`, "\\\"", "\r", "", "\n", "")
+
+func (u *Upload) write(form *multipart.Writer, file io.Reader) error {
+	for name, value := range u.Fields {
+		if err := form.WriteField(name, value); err != nil {
+			return err
+		}
+	}
+	contentType := u.ContentType
+	if contentType == "" {
+		contentType = "application/octet-stream"
+	}
+	part, err := form.CreatePart(textproto.MIMEHeader{
+		"Content-Disposition": {fmt.Sprintf(`form-data; name="%s"; filename="%s"`, quoteEscaper.Replace(u.Part), quoteEscaper.Replace(u.FileName))},
+		"Content-Type":        {quoteEscaper.Replace(contentType)},
+	})
+	if err != nil {
+		return err
+	}
+	if _, err = io.Copy(part, file); err != nil {
+		return err
+	}
+	return form.Close()
+}
+
+// retryAfter reads a Retry-After header: seconds or a date.
+func retryAfter(value string) time.Duration {
+	if seconds, err := strconv.Atoi(value); err == nil && seconds > 0 {
+		return time.Duration(seconds) * time.Second
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return max(0, time.Until(at))
+	}
+	return 0
+}

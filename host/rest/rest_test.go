@@ -1,0 +1,226 @@
+package rest_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"fn-threatq/abi"
+	"fn-threatq/host/rest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// account is an authenticator whose logins the test decides.
+type account struct {
+	logins atomic.Int32
+	login  func(n int) (rest.Session, error)
+}
+
+func (a *account) Login(context.Context, *http.Client) (rest.Session, error) {
+	return a.login(int(a.logins.Add(1)))
+}
+
+// token is a session that sends its own text.
+type token string
+
+func (t token) Authorize(r *http.Request) { r.Header.Set("Authorization", string(t)) }
+func (t token) ExpiresAt() time.Time      { return time.Time{} }
+
+func accept() *account {
+	return &account{login: func(n int) (rest.Session, error) { return token("token-" + string(rune('0'+n))), nil }}
+}
+
+func client(t *testing.T, a *account, handler http.HandlerFunc) *rest.Client {
+	t.Helper()
+	server := httptest.NewTLSServer(handler)
+	base, err := url.Parse(server.URL + "/prefix")
+	require.NoError(t, err)
+	c := rest.New(rest.Options{
+		Service: "ThreatQ", Base: base, Authenticator: a,
+		TLS: server.Client().Transport.(*http.Transport).TLSClientConfig,
+		Describe: func(_ int, _ string, body []byte) (string, bool) {
+			return strings.TrimSpace(string(body)), bytes.Contains(body, []byte(`"errors"`))
+		},
+	})
+	t.Cleanup(func() { c.Close(); server.Close() })
+	return c
+}
+
+func TestDoSendsWhatTheRequestSays(t *testing.T) {
+	c := client(t, accept(), func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		assert.Equal(t, "/prefix/api/a b/ü", r.URL.Path)
+		assert.Equal(t, "Resilient #1: %", r.URL.Query().Get("title"))
+		assert.Equal(t, `{"x":1}`, string(body))
+		assert.Equal(t, "application/json", r.Header.Get("Content-Type"))
+		assert.Equal(t, "token-1", r.Header.Get("Authorization"))
+		w.WriteHeader(201)
+		_, _ = io.WriteString(w, `{"data":{}}`)
+	})
+	got, err := c.Do(t.Context(), rest.Request{Method: "POST", Path: "/api/a b/ü", Query: url.Values{"title": {"Resilient #1: %"}}, Body: []byte(`{"x":1}`)})
+	require.NoError(t, err)
+	assert.Equal(t, 201, got.Status)
+	assert.JSONEq(t, `{"data":{}}`, string(got.Body))
+}
+
+func TestEndedSessionIsRenewedOnceForAllWhoMeetIt(t *testing.T) {
+	a := accept()
+	var arrived sync.WaitGroup
+	arrived.Add(10)
+	c := client(t, a, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") == "token-1" {
+			arrived.Done()
+			arrived.Wait()
+			w.WriteHeader(401)
+		}
+	})
+	var workers sync.WaitGroup
+	for range 10 {
+		workers.Go(func() {
+			_, err := c.Do(t.Context(), rest.Request{Method: "GET", Path: "/"})
+			assert.NoError(t, err)
+		})
+	}
+	workers.Wait()
+	assert.EqualValues(t, 2, a.logins.Load(), "one first login, one renewal")
+}
+
+func TestSecond401IsFinal(t *testing.T) {
+	calls := 0
+	c := client(t, accept(), func(w http.ResponseWriter, _ *http.Request) { calls++; w.WriteHeader(401) })
+	_, err := c.Do(t.Context(), rest.Request{Method: "GET", Path: "/x"})
+	var e *rest.Error
+	require.ErrorAs(t, err, &e)
+	assert.Equal(t, 401, e.Status)
+	assert.Equal(t, 2, calls)
+}
+
+func TestRefusedLoginIsNotRepeatedBeforeItsPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &account{login: func(n int) (rest.Session, error) {
+			if n <= 2 {
+				return nil, &rest.RefusedError{Service: "ThreatQ", Status: 400, Text: "the user credentials were incorrect"}
+			}
+			return token("ok"), nil
+		}}
+		c := rest.New(rest.Options{Service: "ThreatQ", Base: &url.URL{Scheme: "https", Host: "localhost"}, Authenticator: a})
+		login := func() error { _, err := c.Session(t.Context()); return err }
+
+		err := login()
+		var e *rest.Error
+		require.ErrorAs(t, err, &e)
+		assert.Equal(t, abi.CodeLogin, e.Code)
+		for range 50 {
+			err = login()
+			assert.ErrorContains(t, err, "no login is tried before")
+		}
+		assert.EqualValues(t, 1, a.logins.Load())
+
+		time.Sleep(time.Minute)
+		assert.Error(t, login())
+		assert.EqualValues(t, 2, a.logins.Load())
+		time.Sleep(time.Minute)
+		assert.Error(t, login())
+		assert.EqualValues(t, 2, a.logins.Load(), "the second pause is longer")
+
+		time.Sleep(4 * time.Minute)
+		assert.NoError(t, login())
+		assert.EqualValues(t, 3, a.logins.Load())
+	})
+}
+
+func TestErrorsSayHowFarTheRequestCame(t *testing.T) {
+	handler := func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/prefix/forbidden":
+			w.Header().Set("Retry-After", "7")
+			w.WriteHeader(403)
+			_, _ = io.WriteString(w, "no right to read")
+		case "/prefix/two-hundred":
+			_, _ = io.WriteString(w, `{"errors":["bad"]}`)
+		case "/prefix/html":
+			_, _ = io.WriteString(w, `<html>login</html>`)
+		case "/prefix/redirect":
+			http.Redirect(w, r, "https://evil.example/", http.StatusFound)
+		case "/prefix/cut":
+			panic(http.ErrAbortHandler)
+		case "/prefix/half":
+			w.Header().Set("Content-Length", "100")
+			_, _ = io.WriteString(w, `{"data":`)
+		}
+	}
+	c := client(t, accept(), handler)
+	for path, want := range map[string]struct {
+		code   abi.ErrorCode
+		status int
+		text   string
+	}{
+		"/forbidden":   {abi.CodeHTTP, 403, "ThreatQ answered 403 to GET /forbidden: no right to read"},
+		"/two-hundred": {abi.CodeHTTP, 200, "bad"},
+		"/html":        {abi.CodeHTTP, 200, "not JSON"},
+		"/redirect":    {abi.CodeHTTP, 302, "redirects"},
+		"/cut":         {abi.CodeUnknown, 0, "ThreatQ gave no answer to GET /cut"},
+		"/half":        {abi.CodeUnknown, 0, "broke off"},
+	} {
+		_, err := c.Do(t.Context(), rest.Request{Method: "GET", Path: path, Query: url.Values{"title": {"private words"}}})
+		var e *rest.Error
+		require.ErrorAs(t, err, &e, path)
+		assert.Equal(t, want.code, e.Code, path)
+		assert.Equal(t, want.status, e.Status, path)
+		assert.Contains(t, err.Error(), want.text, path)
+		assert.NotContains(t, err.Error(), "private words")
+		assert.NotContains(t, err.Error(), "token-1")
+	}
+
+	nobody := rest.New(rest.Options{Service: "ThreatQ", Base: &url.URL{Scheme: "https", Host: "127.0.0.1:1"}, Authenticator: accept()})
+	_, err := nobody.Do(t.Context(), rest.Request{Method: "POST", Path: "/x"})
+	var e *rest.Error
+	require.ErrorAs(t, err, &e)
+	assert.Equal(t, abi.CodeUnreachable, e.Code)
+}
+
+func TestUploadStreamsAndDownloadIsBounded(t *testing.T) {
+	content := strings.Repeat("malware ", 1000)
+	c := client(t, accept(), func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == "GET" {
+			_, _ = io.WriteString(w, content)
+			return
+		}
+		file, header, err := r.FormFile("file")
+		if assert.NoError(t, err) {
+			got, _ := io.ReadAll(file)
+			assert.Equal(t, content, string(got))
+			assert.Equal(t, `a"b.bin`, header.Filename)
+			assert.Equal(t, "1", r.FormValue("resumableTotalChunks"))
+		}
+	})
+	_, err := c.Do(t.Context(), rest.Request{Method: "POST", Path: "/up", Upload: &rest.Upload{
+		Fields: map[string]string{"resumableTotalChunks": "1"}, Part: "file", FileName: "a\"b.bin",
+		Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(content)), nil },
+	}})
+	require.NoError(t, err)
+
+	var saved bytes.Buffer
+	got, err := c.Do(t.Context(), rest.Request{Method: "GET", Path: "/down", Save: &saved, SaveLimit: 8000})
+	require.NoError(t, err)
+	assert.EqualValues(t, 8000, got.Saved)
+	_, err = c.Do(t.Context(), rest.Request{Method: "GET", Path: "/down", Save: io.Discard, SaveLimit: 7999})
+	var e *rest.Error
+	require.True(t, errors.As(err, &e))
+	assert.Equal(t, abi.CodeTooLarge, e.Code)
+}
