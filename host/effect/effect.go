@@ -1,0 +1,326 @@
+// Package effect performs the calls that modules return. Each call goes the
+// same way: permit → limit → retry → perform.
+//
+// The permit step refuses what the module's manifest does not list, before
+// anything of the turn is sent. The limit step keeps the number of requests in
+// flight to what a service bears. The retry step is the one place that decides
+// what is sent twice. A scope is the part of an action in here: it counts the
+// action's calls, and owns its blobs, which are files of downloaded bytes that
+// only this action can name.
+package effect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fn-threatq/abi"
+	"fn-threatq/abi/manifest"
+	"fn-threatq/host/rest"
+)
+
+// Client performs one request at a service.
+type Client interface {
+	Do(context.Context, rest.Request) (*rest.Response, error)
+}
+
+// ContextTokenHeader carries a message's token back to SOAR, which then does
+// not run the rule again that caused the message (contract: server behaviour).
+const ContextTokenHeader = "X-Co3ContextToken"
+
+// Options of a Performer.
+type Options struct {
+	// Clients by service name, abi.ThreatQ and abi.Resilient.
+	Clients map[string]Client
+	// MaxResult is the largest answer given to a module, in bytes; 0 = 8 MB.
+	MaxResult int
+	// MaxBlob is the largest download, in bytes; 0 = 100 MB.
+	MaxBlob int64
+	// TempDir holds the blobs; empty means the system's.
+	TempDir string
+	Logger  *slog.Logger
+}
+
+// Performer performs calls for all actions.
+type Performer struct {
+	o      Options
+	limits map[string]*limiter
+}
+
+// New returns a performer.
+func New(o Options) *Performer {
+	if o.MaxResult == 0 {
+		o.MaxResult = 8 << 20
+	}
+	if o.MaxBlob == 0 {
+		o.MaxBlob = 100 << 20
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	p := &Performer{o: o, limits: map[string]*limiter{}}
+	for service := range o.Clients {
+		p.limits[service] = newLimiter()
+	}
+	return p
+}
+
+// Scope is an action's part of the performer.
+type Scope struct {
+	p *Performer
+	// Action names the action in logs.
+	action  string
+	permits *manifest.Permits
+	token   string
+	// maxCalls bounds the action, maxTurn one turn.
+	maxCalls, maxTurn int
+
+	mu    sync.Mutex
+	ids   map[string]bool
+	blobs *blobs
+	calls int
+	// waiting sums the time in which the action waited for services.
+	waiting atomic.Int64
+}
+
+// ScopeOptions describe an action to the performer.
+type ScopeOptions struct {
+	Action       string
+	Permits      *manifest.Permits
+	ContextToken string
+	MaxCalls     int
+	MaxTurnCalls int
+}
+
+// Open begins an action. Close must follow.
+func (p *Performer) Open(o ScopeOptions) *Scope {
+	return &Scope{
+		p: p, action: o.Action, permits: o.Permits, token: o.ContextToken,
+		maxCalls: o.MaxCalls, maxTurn: o.MaxTurnCalls,
+		ids: map[string]bool{}, blobs: &blobs{dir: p.o.TempDir},
+	}
+}
+
+// Close removes the action's blobs.
+func (s *Scope) Close() error { return s.blobs.close() }
+
+// Calls counts the calls performed so far, Waiting the time spent in them (the
+// longest of each turn).
+func (s *Scope) Calls() int { s.mu.Lock(); defer s.mu.Unlock(); return s.calls }
+
+// Waiting is the time in which the action waited for services.
+func (s *Scope) Waiting() time.Duration { return time.Duration(s.waiting.Load()) }
+
+// RefusedError says that a module asked for what it may not have. Nothing of
+// the turn was performed.
+type RefusedError struct {
+	Code abi.ErrorCode
+	Text string
+}
+
+func (e *RefusedError) Error() string { return e.Text }
+
+// Perform performs the calls of one turn side by side and returns their
+// results in the same order. A *RefusedError ends the action; any other error
+// is the context's.
+func (s *Scope) Perform(ctx context.Context, calls []abi.Call) ([]abi.Result, error) {
+	if err := s.admit(calls); err != nil {
+		return nil, err
+	}
+	begin := time.Now()
+	results := make([]abi.Result, len(calls))
+	var group sync.WaitGroup
+	for i, call := range calls {
+		group.Go(func() { results[i] = s.perform(ctx, call) })
+	}
+	group.Wait()
+	s.waiting.Add(int64(time.Since(begin)))
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return results, nil
+}
+
+// admit is the permit step for a whole turn.
+func (s *Scope) admit(calls []abi.Call) error {
+	refuse := func(code abi.ErrorCode, format string, args ...any) error {
+		return &RefusedError{Code: code, Text: fmt.Sprintf(format, args...)}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(calls) > s.maxTurn {
+		return refuse(abi.CodeModule, "%d calls in one turn, the limit is %d", len(calls), s.maxTurn)
+	}
+	if s.calls+len(calls) > s.maxCalls {
+		return refuse(abi.CodeModule, "more than %d calls in one action", s.maxCalls)
+	}
+	turn := map[string]bool{}
+	for _, c := range calls {
+		if c.ID == "" || len(c.ID) > abi.MaxCallID {
+			return refuse(abi.CodeModule, "a call has an id of %d bytes, want 1 to %d", len(c.ID), abi.MaxCallID)
+		}
+		if s.ids[c.ID] || turn[c.ID] {
+			return refuse(abi.CodeModule, "two calls of the action have the id %q", c.ID)
+		}
+		turn[c.ID] = true
+		if err := s.check(c); err != nil {
+			return refuse(abi.CodePermit, "call %q: %s", c.ID, err)
+		}
+	}
+	for id := range turn {
+		s.ids[id] = true
+	}
+	s.calls += len(calls)
+	return nil
+}
+
+// check reports what is wrong with one call.
+func (s *Scope) check(c abi.Call) error {
+	if _, ok := s.p.o.Clients[c.Service]; !ok {
+		return fmt.Errorf("there is no service %q", c.Service)
+	}
+	if !slices.Contains(manifest.Methods, c.Method) {
+		return fmt.Errorf("method %q is none of %s", c.Method, strings.Join(manifest.Methods, ", "))
+	}
+	if err := manifest.CheckPath(c.Path); err != nil {
+		return err
+	}
+	// Logging in is the host's alone, whatever a wildcard in a permit matches.
+	if c.Service == abi.ThreatQ && (!strings.HasPrefix(c.Path, "/api/") || c.Path == "/api/token" || strings.HasPrefix(c.Path, "/api/token/")) {
+		return fmt.Errorf("%s is not open to modules", c.Path)
+	}
+	if !s.permits.Allow(c.Service, c.Method, c.Path) {
+		return fmt.Errorf("%s %s %s is not among the calls of the module's manifest", c.Service, c.Method, c.Path)
+	}
+	size := 0
+	for name, value := range c.Query {
+		size += len(name) + len(value)
+	}
+	switch {
+	case size > abi.MaxQueryBytes:
+		return fmt.Errorf("a query of %d bytes, the limit is %d", size, abi.MaxQueryBytes)
+	case c.Method == http.MethodGet && (len(c.Body) > 0 || c.Upload != nil):
+		return errors.New("a GET cannot have a body")
+	case len(c.Body) > 0 && c.Upload != nil:
+		return errors.New("body and upload exclude each other")
+	case c.Upload != nil && !s.blobs.has(c.Upload.Blob):
+		return fmt.Errorf("this action has no blob %q", c.Upload.Blob)
+	}
+	return nil
+}
+
+// perform takes one admitted call through limit, retry and the client.
+func (s *Scope) perform(ctx context.Context, c abi.Call) abi.Result {
+	begin := time.Now()
+	result := abi.Result{ID: c.ID}
+	tries, err := s.p.retry(ctx, c, func() error {
+		response, blob, err := s.once(ctx, c)
+		if err != nil {
+			return err
+		}
+		result.Status, result.Body, result.Blob = response.Status, response.Body, blob
+		return nil
+	})
+	if err != nil {
+		result.Status, result.Error = describe(c, err)
+	}
+	if result.Error != nil && result.Error.Code == abi.CodeUnknown {
+		// The module looks next whether the server has acted: give a server
+		// that was merely slow the time to finish.
+		wait(ctx, unknownPause)
+	}
+	s.log(ctx, c, result, tries, time.Since(begin))
+	return result
+}
+
+// once sends the call one time.
+func (s *Scope) once(ctx context.Context, c abi.Call) (*rest.Response, *abi.Blob, error) {
+	limit := s.p.limits[c.Service]
+	if err := limit.acquire(ctx); err != nil {
+		return nil, nil, err
+	}
+	request := rest.Request{Method: c.Method, Path: c.Path, Body: c.Body, Slow: c.Slow || c.Download || c.Upload != nil}
+	if len(c.Query) > 0 {
+		request.Query = url.Values{}
+		for name, value := range c.Query {
+			request.Query.Set(name, value)
+		}
+	}
+	if c.Service == abi.Resilient && s.token != "" {
+		request.Header = http.Header{}
+		request.Header.Set(ContextTokenHeader, s.token)
+	}
+	if u := c.Upload; u != nil {
+		request.Upload = &rest.Upload{
+			Fields: u.Fields, Part: u.Part, FileName: u.FileName, ContentType: u.ContentType,
+			Open: s.blobs.opener(u.Blob),
+		}
+	}
+	var file *blobWriter
+	if c.Download {
+		var err error
+		if file, err = s.blobs.create(); err != nil {
+			limit.release(nil)
+			return nil, nil, &rest.Error{Service: c.Service, Method: c.Method, Path: c.Path, Code: abi.CodeInternal, Err: err}
+		}
+		request.Save, request.SaveLimit = file, s.p.o.MaxBlob
+	}
+	response, err := s.p.o.Clients[c.Service].Do(ctx, request)
+	limit.release(err)
+	if err != nil {
+		file.discard()
+		return nil, nil, err
+	}
+	if len(response.Body) > s.p.o.MaxResult {
+		return nil, nil, &rest.Error{Service: c.Service, Method: c.Method, Path: c.Path, Code: abi.CodeTooLarge,
+			Err: fmt.Errorf("an answer of %d bytes, modules are given %d at most: ask for a smaller page", len(response.Body), s.p.o.MaxResult)}
+	}
+	blob, err := file.finish(response.ContentType)
+	return response, blob, err
+}
+
+// describe turns the last error into what the module is told.
+func describe(c abi.Call, err error) (int, *abi.CallError) {
+	var e *rest.Error
+	if !errors.As(err, &e) {
+		return 0, &abi.CallError{Code: abi.CodeInternal, Message: err.Error()}
+	}
+	// What was to be deleted and is not there is done (contract: retry policy).
+	if c.Method == http.MethodDelete && e.Status == http.StatusNotFound {
+		return e.Status, nil
+	}
+	out := &abi.CallError{Code: e.Code, Message: truncate(e.Reason(), abi.MaxMessage)}
+	if e.Code == abi.CodeHTTP && !c.Idempotent && outcomeUnknown(e.Status) {
+		out.Code = abi.CodeUnknown
+	}
+	return e.Status, out
+}
+
+func (s *Scope) log(ctx context.Context, c abi.Call, r abi.Result, tries int, took time.Duration) {
+	level, attrs := slog.LevelDebug, []any{
+		"action", s.action, "service", c.Service, "method", c.Method, "path", c.Path,
+		"status", r.Status, "ms", took.Milliseconds(),
+	}
+	if tries > 1 {
+		level, attrs = slog.LevelInfo, append(attrs, "tries", tries)
+	}
+	if r.Error != nil {
+		attrs = append(attrs, "code", string(r.Error.Code), "error", r.Error.Message)
+	}
+	s.p.o.Logger.Log(ctx, level, "call", attrs...)
+}
+
+func truncate(text string, n int) string {
+	if len(text) <= n {
+		return text
+	}
+	return strings.ToValidUTF8(text[:n-len("…")], "") + "…"
+}
