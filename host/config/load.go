@@ -1,0 +1,317 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"fn-threatq/host/secret"
+)
+
+// Options says where Load reads from. The zero Options reads as the reference client does.
+type Options struct {
+	// Path is the file to read; empty: see Load.
+	Path string
+	// Overrides are settings of the command line by "SECTION.KEY", such as "resilient.host".
+	Overrides map[string]string
+	// Environ holds the environment variables as NAME=VALUE; nil: those of this process.
+	Environ []string
+	// Home is the directory that ~ stands for; empty: that of this process's user.
+	Home string
+}
+
+// loader collects what one Load reads and finds.
+type loader struct {
+	path     string
+	env      environment
+	home     string
+	fields   []Field
+	byID     map[string]Field
+	values   map[string]value
+	blank    map[string]int     // line by ID of a key that stands in the file without a value
+	misspelt map[string]Problem // by ID of the key that was probably meant
+	problems []Problem
+	warnings []Problem
+}
+
+// value is the effective value of one field, checked for its kind.
+type value struct {
+	Field
+	entry
+	set      bool   // there is a value, be it the default
+	explicit bool   // it is not the default
+	text     string // references resolved, blanks around it dropped (not of a secret)
+	number   int
+	boolean  bool
+	pairs    []Pair
+	resolved bool // a reference was replaced: the text must not be shown
+	broken   bool // a problem was reported, and there is no text
+}
+
+func newLoader(env environment, home string) *loader {
+	l := &loader{env: env, home: home, fields: Fields(), byID: make(map[string]Field), values: make(map[string]value),
+		blank: make(map[string]int), misspelt: make(map[string]Problem)}
+	for _, field := range l.fields {
+		l.byID[field.ID()] = field
+	}
+	return l
+}
+
+// Load reads the configuration: app.config at Options.Path, else $APP_CONFIG_FILE, else ./app.config, else
+// ~/.resilient/app.config; over it the environment, over that the command line. References to secrets are resolved.
+// The error is an *Error that holds all mistakes at once.
+func Load(options Options) (*Config, error) {
+	if options.Environ == nil {
+		options.Environ = os.Environ()
+	}
+	if options.Home == "" {
+		options.Home, _ = os.UserHomeDir() // without one, ~ stays what it is
+	}
+	l := newLoader(newEnvironment(options.Environ), options.Home)
+	path, problem := options.locate(l.env)
+	if problem != nil {
+		return nil, &Error{Problems: []Problem{*problem}}
+	}
+	l.path = path
+	data, err := readFile(path)
+	if err != nil {
+		return nil, &Error{Problems: []Problem{{File: path, Message: "the configuration file cannot be read: " + plainError(err).Error(),
+			Advice: "check the path and its permissions", cause: ErrNoFile}}}
+	}
+	return l.load(data, options.Overrides)
+}
+
+// load makes the configuration of the file's text.
+func (l *loader) load(data []byte, overrides map[string]string) (*Config, error) {
+	doc, problems := parseDocument(l.path, data)
+	if len(problems) > 0 {
+		return nil, &Error{Problems: problems}
+	}
+	merged := l.merge(doc, overrides)
+	for _, field := range l.fields {
+		winner, _ := merged.Get(field.ID()).(entry)
+		l.values[field.ID()] = l.decode(field, winner)
+	}
+	l.checkSections(doc)
+	l.checkEnvironment()
+	l.checkPermissions()
+	config := l.build()
+
+	byPlace := func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Section, b.Section), cmp.Compare(a.Key, b.Key), cmp.Compare(a.Message, b.Message))
+	}
+	slices.SortFunc(l.problems, byPlace)
+	slices.SortFunc(l.warnings, byPlace)
+	if len(l.problems) > 0 {
+		return nil, &Error{Problems: l.problems, Warnings: l.warnings}
+	}
+	config.Warnings = l.warnings
+	return config, nil
+}
+
+func (l *loader) fail(problem Problem) { l.problems = append(l.problems, problem) }
+func (l *loader) warn(problem Problem) { l.warnings = append(l.warnings, problem) }
+
+// problem describes something about a value, at the place that the value comes from.
+func (v value) problem(message, advice string) Problem {
+	p := Problem{Section: v.Section, Key: v.Key, Message: fmt.Sprintf("%s in [%s] %s", v.Key, v.Section, message), Advice: advice}
+	switch v.Origin.Kind {
+	case FromFile:
+		p.File, p.Line = v.Origin.Name, v.Origin.Line
+	case FromEnv, FromFlag:
+		p.Message += " (" + v.Origin.String() + ")"
+	}
+	return p
+}
+
+// secret tells whether the value as it was written holds a secret: a password, or a URL with an account in it.
+func (v value) secret() bool {
+	return v.Kind == KindSecret || strings.Contains(v.Text, "@") && (v.Kind == KindProxy || strings.Contains(v.Text, "://"))
+}
+
+// shown returns the value for a message: as it was written, and never a secret.
+func (v value) shown() string {
+	if v.secret() {
+		return secret.Mask
+	}
+	const longest = 80
+	if runes := []rune(v.Text); len(runes) > longest {
+		return strconv.Quote(string(runes[:longest]) + "…")
+	}
+	return strconv.Quote(v.Text)
+}
+
+func (l *loader) field(section, key string) (Field, bool) {
+	field, found := l.byID[section+"."+key]
+	return field, found
+}
+
+func (l *loader) keys(section string) []string {
+	var keys []string
+	for _, field := range l.fields {
+		if field.Section == section {
+			keys = append(keys, field.Key)
+		}
+	}
+	return keys
+}
+
+// decode resolves the references of a value and reads it in the form of its field's kind.
+func (l *loader) decode(field Field, winner entry) value {
+	v := value{Field: field, entry: winner, text: winner.Text, explicit: winner.Origin.Kind != FromDefault}
+	if field.Ignored != "" {
+		return v
+	}
+	if v.Origin.Kind == FromFile || v.Origin.Kind == FromFlag {
+		resolver := secret.NewResolver(secret.Environment(l.env.lookup), secret.Keyring())
+		resolved, err := resolver.Resolve(v.text)
+		if err != nil {
+			l.fail(v.problem("cannot be used: "+err.Error(), ""))
+			v.text, v.broken = "", true
+			return v
+		}
+		if resolved.NotFound > 0 {
+			l.warn(v.problem("refers to an environment variable that is not set: the text is used as it stands", "set the variable, or ignore this when the value itself has a $"))
+		}
+		v.text, v.resolved = resolved.Text, resolved.Found > 0
+	}
+	if field.Kind != KindSecret {
+		v.text = strings.TrimFunc(v.text, isSpace)
+	}
+	if v.text == "" {
+		v.text = field.Default
+	}
+	v.set = v.text != ""
+	if !v.set {
+		return v
+	}
+	switch field.Kind {
+	case KindNumber, KindSeconds:
+		l.decodeNumber(&v)
+	case KindBoolean:
+		boolean, known := parseBoolean(v.text)
+		if !known {
+			l.fail(v.problem("is "+v.shown()+", not true or false", "write true or false (yes, no, on, off, 1, 0 do as well)"))
+		}
+		v.boolean = boolean
+	case KindChoice:
+		at := slices.IndexFunc(field.Choices, func(choice string) bool { return strings.EqualFold(choice, v.text) })
+		if at < 0 {
+			l.fail(v.problem("is "+v.shown()+", which is not supported", "write "+strings.Join(field.Choices, " or ")))
+			break
+		}
+		v.text = field.Choices[at]
+	case KindPath:
+		v.text = expandHome(v.text, l.home)
+	case KindMapping:
+		pairs, err := ParseMapping(v.text)
+		v.pairs = pairs
+		if err != nil {
+			message := "is wrong: " + strings.ReplaceAll(err.Error(), "\n", ", ")
+			if v.resolved {
+				message = "is wrong in the text that its reference stands for"
+			}
+			l.fail(v.problem(message, "write field=name, field=name"))
+		}
+	case KindHost:
+		l.checkHost(v)
+	}
+	return v
+}
+
+func (l *loader) decodeNumber(v *value) {
+	number, err := strconv.Atoi(v.text)
+	switch {
+	case err != nil:
+		l.fail(v.problem("is "+v.shown()+", not a whole number", fmt.Sprintf("write a number from %d to %d", v.Min, v.Max)))
+	case number < v.Min || number > v.Max:
+		l.fail(v.problem(fmt.Sprintf("is %s, not from %d to %d", v.shown(), v.Min, v.Max), ""))
+	}
+	v.number = number
+}
+
+// parseBoolean knows the words of configparser's getboolean, and the initials that resilient-circuits looks at.
+func parseBoolean(text string) (boolean, known bool) {
+	switch strings.ToLower(text) {
+	case "1", "yes", "true", "on", "t", "y":
+		return true, true
+	case "0", "no", "false", "off", "f", "n":
+		return false, true
+	}
+	return false, false
+}
+
+func (v value) seconds() time.Duration { return time.Duration(v.number) * time.Second }
+
+// checkSections reports sections and required keys that are not there.
+func (l *loader) checkSections(doc *document) {
+	for _, name := range []string{sectionResilient, sectionThreatQ} {
+		present, inFile := doc.sections[name]
+		var missing []string
+		for _, field := range l.fields {
+			if v := l.values[field.ID()]; field.Section == name && field.Required && !v.set && !v.broken {
+				missing = append(missing, field.Key)
+			}
+		}
+		if !inFile && len(missing) > 0 {
+			problem := Problem{File: l.path, Section: name, Message: fmt.Sprintf("missing section [%s]", name),
+				Advice: "add it with " + strings.Join(missing, ", ")}
+			for other, section := range doc.sections {
+				if nearest(other, []string{name}) != "" {
+					problem.Line = section.line
+					problem.Advice = fmt.Sprintf("line %d: section names are case-sensitive, write [%s] and not [%s]", section.line, name, other)
+				}
+			}
+			l.fail(problem)
+			continue
+		}
+		for _, key := range missing {
+			problem := Problem{File: l.path, Line: present.line, Section: name, Key: key, Message: fmt.Sprintf("missing key %s in [%s]", key, name)}
+			field, _ := l.field(name, key)
+			problem.Advice = "add " + key + "=…: " + field.Doc
+			if line, found := l.blank[field.ID()]; found {
+				problem.Line, problem.Advice = line, "the line has no value: "+field.Doc
+			} else if misspelt, found := l.misspelt[field.ID()]; found {
+				problem.Line = misspelt.Line
+				problem.Advice = fmt.Sprintf("line %d: unknown key %s – did you mean %s?", misspelt.Line, misspelt.Key, key)
+			}
+			l.fail(problem)
+		}
+	}
+}
+
+// checkEnvironment warns of misspelt FN_THREATQ_… variables. Other variables of that prefix may be meant for others.
+func (l *loader) checkEnvironment() {
+	prefix := strings.ToUpper(sectionThreatQ) + "_"
+	for name := range l.env {
+		key, ours := strings.CutPrefix(name, prefix)
+		if _, known := l.field(sectionThreatQ, strings.ToLower(key)); !ours || known {
+			continue
+		}
+		if meant := nearest(key, l.keys(sectionThreatQ)); meant != "" {
+			l.warn(Problem{Section: sectionThreatQ, Message: "the environment variable " + name + " stands for no key", Advice: "did you mean " + prefix + strings.ToUpper(meant) + "?"})
+		}
+	}
+}
+
+// checkPermissions warns of a file with secrets in it that every user of the machine may read.
+func (l *loader) checkPermissions() {
+	if runtime.GOOS == "windows" {
+		return
+	}
+	info, err := os.Stat(l.path)
+	if err != nil || info.Mode().Perm()&0o004 == 0 {
+		return
+	}
+	for _, v := range l.values {
+		if v.secret() && v.set && v.Origin.Kind == FromFile && !v.resolved {
+			l.warn(Problem{File: l.path, Message: "the file holds secrets and every user of this machine can read it", Advice: "chmod 600 " + l.path})
+			return
+		}
+	}
+}
