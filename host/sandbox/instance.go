@@ -1,0 +1,242 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
+	"github.com/tetratelabs/wazero/sys"
+
+	"fn-threatq/abi"
+)
+
+// code is a compiled module and what must be known to make instances of it.
+type code struct {
+	runtime  wazero.Runtime
+	compiled wazero.CompiledModule
+	meter    meter
+	limits   Limits
+	globals  []string // exports of the changeable globals
+	start    bool     // has a start function, exported as startExport
+}
+
+// image is the state from which turns start.
+type image struct {
+	memory    []byte
+	globals   []uint64
+	monotonic int64
+}
+
+// instance is one running copy of a module. It is used by one goroutine at a
+// time.
+type instance struct {
+	code    *code
+	module  api.Module
+	memory  api.Memory
+	linear  *linearMemory
+	globals []api.MutableGlobal
+	env     surroundings
+}
+
+// zeroTime is the wall clock of the initialisation and the warm-up; the image
+// must not depend on when it was taken.
+var zeroTime = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// startTime bounds the initialisation of a module.
+const startTime = 10 * time.Second
+
+// instantiate makes an instance and runs nothing of it.
+func (c *code) instantiate(ctx context.Context, expected uint64) (*instance, error) {
+	i := &instance{code: c, linear: newLinearMemory(expected, c.limits.MemoryBytes)}
+	i.env.set(zeroTime, firstMonotonic, 0, c.limits.LogBytes)
+	// What the instance is made of must not depend on the context of the turn
+	// that happens to need it first.
+	ctx = experimental.WithMemoryAllocator(context.WithoutCancel(ctx), i.linear)
+	module, err := c.runtime.InstantiateModule(ctx, c.compiled, i.env.config())
+	if err != nil {
+		return nil, err
+	}
+	i.module, i.memory = module, module.Memory()
+	for _, name := range c.globals {
+		global, ok := module.ExportedGlobal(name).(api.MutableGlobal)
+		if !ok {
+			i.close()
+			return nil, fmt.Errorf("global %s cannot be set", name)
+		}
+		i.globals = append(i.globals, global)
+	}
+	return i, nil
+}
+
+// initialize brings a new instance to life as a WASI reactor.
+func (i *instance) initialize(parent context.Context) *Error {
+	ctx, done := i.code.meter.arm(parent, startTime)
+	var err error
+	what := "its start function"
+	if i.code.start {
+		_, err = i.module.ExportedFunction(startExport).Call(ctx)
+	}
+	if f := i.module.ExportedFunction(abi.ExportInitialize); err == nil && f != nil {
+		what = abi.ExportInitialize
+		_, err = f.Call(ctx)
+	}
+	overrun := done()
+	if err == nil && !i.module.IsClosed() {
+		return nil
+	}
+	return i.failure(parent, what, startTime, overrun, err)
+}
+
+// begin makes an instance and initialises it.
+func (c *code) begin(ctx context.Context) (*instance, *Error) {
+	i, err := c.instantiate(ctx, 0)
+	if err != nil {
+		return nil, &Error{Kind: KindStart, Message: "it cannot be instantiated: " + cause(err), Err: err}
+	}
+	if e := i.initialize(ctx); e != nil {
+		i.close()
+		return nil, e
+	}
+	return i, nil
+}
+
+// fromImage makes an instance that stands where the image was taken.
+func (c *code) fromImage(ctx context.Context, m *image) (*instance, *Error) {
+	i, err := c.instantiate(ctx, uint64(len(m.memory)))
+	if err != nil {
+		return nil, &Error{Kind: KindStart, Message: "no instance can be made: " + cause(err), Err: err}
+	}
+	if !i.grow(len(m.memory)) || !i.restore(m) {
+		i.close()
+		return nil, &Error{Kind: KindStart, Message: "no instance can be made: the image does not fit"}
+	}
+	return i, nil
+}
+
+// turn plays one turn and returns a copy of the answer.
+func (i *instance) turn(parent context.Context, input []byte) ([]byte, *Error) {
+	i.linear.refused = false
+	ctx, done := i.code.meter.arm(parent, i.code.limits.TurnTime)
+	answer, during, err := i.exchange(ctx, input)
+	overrun := done()
+	var broken *Error
+	switch {
+	case errors.As(err, &broken):
+		return nil, broken
+	case err != nil:
+		return nil, i.failure(parent, during, i.code.limits.TurnTime, overrun, err)
+	}
+	if overrun {
+		// The answer came, but the deadline may still be closing the instance.
+		i.close()
+	}
+	return answer, nil
+}
+
+// exchange follows the ABI: buffer, input, turn, answer. It returns the export
+// that was called last.
+func (i *instance) exchange(ctx context.Context, input []byte) (answer []byte, during string, err error) {
+	during = abi.ExportInput
+	size := uint64(len(input))
+	// A function keeps the native stack it once needed; a new handle for each
+	// call costs less than a guest that recursed deeply once.
+	r, err := i.module.ExportedFunction(during).Call(ctx, size)
+	if err != nil {
+		return nil, during, err
+	}
+	at := uint32(r[0])
+	if !i.memory.Write(at, input) {
+		return nil, during, &Error{Kind: KindInput, Message: fmt.Sprintf("%s offered a buffer at %d for %d bytes, its memory ends at %d",
+			during, at, size, i.memory.Size())}
+	}
+	during = abi.ExportTurn
+	r, err = i.module.ExportedFunction(during).Call(ctx, size)
+	if err != nil {
+		return nil, during, err
+	}
+	at, length := uint32(r[0]>>32), uint32(r[0])
+	if length == 0 {
+		return nil, during, &Error{Kind: KindOutput, Message: during + " answered with nothing"}
+	}
+	if limit := i.code.limits.OutputBytes; uint64(length) > uint64(limit) {
+		return nil, during, &Error{Kind: KindOutput, Message: fmt.Sprintf("its answer has %d bytes, the limit is %d", length, limit)}
+	}
+	view, ok := i.memory.Read(at, length)
+	if !ok {
+		return nil, during, &Error{Kind: KindOutput, Message: fmt.Sprintf("its answer of %d bytes at %d lies outside its memory, which ends at %d",
+			length, at, i.memory.Size())}
+	}
+	return slices.Clone(view), during, nil
+}
+
+// failure tells why a call of the guest did not return.
+func (i *instance) failure(parent context.Context, during string, budget time.Duration, overrun bool, err error) *Error {
+	e := &Error{Kind: KindTrap, Log: i.env.log.errorTail(), Err: err}
+	var exit *sys.ExitError
+	switch isExit := errors.As(err, &exit); {
+	case overrun:
+		e.Kind, e.Err = KindTimeout, context.DeadlineExceeded
+		e.Message = fmt.Sprintf("%s ran over its time limit of %v", during, budget)
+	case parent.Err() != nil:
+		e.Kind, e.Err = KindCanceled, context.Cause(parent)
+		e.Message = fmt.Sprintf("%s was interrupted: %v", during, e.Err)
+	case isExit:
+		e.Kind = KindExit
+		e.Message = fmt.Sprintf("%s ended the module with exit code %d; a module must return from it", during, exit.ExitCode())
+	case i.linear.refused:
+		e.Kind = KindMemory
+		e.Message = fmt.Sprintf("%s failed after it asked for more memory than its limit of %d MB (%s)", during, i.linear.limit>>20, cause(err))
+	default:
+		e.Message = fmt.Sprintf("%s trapped: %s", during, cause(err))
+	}
+	return e
+}
+
+// cause is the first line of a wazero error: the rest is a stack of numbers.
+func cause(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	line = strings.TrimSuffix(line, " (recovered by wazero)")
+	return strings.TrimPrefix(line, "wasm error: ")
+}
+
+// snapshot takes the image.
+func (i *instance) snapshot() *image {
+	view, _ := i.memory.Read(0, i.memory.Size())
+	m := &image{memory: slices.Clone(view), monotonic: i.env.monotonic}
+	for _, g := range i.globals {
+		m.globals = append(m.globals, g.Get())
+	}
+	return m
+}
+
+// restore puts the image back. It reports false when that cannot be: the
+// instance is closed or its memory has another size than the image.
+func (i *instance) restore(m *image) bool {
+	if i.module.IsClosed() || i.linear.bytes == nil || int(i.memory.Size()) != len(m.memory) {
+		return false
+	}
+	copy(i.linear.bytes, m.memory)
+	for n, g := range i.globals {
+		g.Set(m.globals[n])
+	}
+	i.env.monotonic, i.env.log = m.monotonic, nil
+	return true
+}
+
+// grow brings a new instance to the size of the image.
+func (i *instance) grow(size int) bool {
+	missing := size - int(i.memory.Size())
+	if missing <= 0 {
+		return missing == 0
+	}
+	_, ok := i.memory.Grow(uint32(missing / pageSize))
+	return ok
+}
+
+func (i *instance) close() { _ = i.module.Close(context.Background()) }

@@ -1,0 +1,68 @@
+package sandbox
+
+import (
+	"time"
+
+	"fn-threatq/abi/manifest"
+)
+
+// Limits bound one turn of a module.
+type Limits struct {
+	// MemoryBytes is the largest memory of an instance, in whole pages of
+	// 64 KiB.
+	MemoryBytes uint64
+	// TurnTime is the wall time of one turn.
+	TurnTime time.Duration
+	// InputBytes and OutputBytes are the sizes of the JSON documents.
+	InputBytes, OutputBytes int
+	// LogBytes is how much of stdout and stderr is kept per turn.
+	LogBytes int
+}
+
+// DefaultLimits hold for a module that asks for nothing. The time is generous:
+// it is there to stop a module that runs for ever, on a slow machine too.
+var DefaultLimits = Limits{
+	MemoryBytes: 64 << 20,
+	TurnTime:    2 * time.Second,
+	InputBytes:  16 << 20,
+	OutputBytes: 4 << 20,
+	LogBytes:    64 << 10,
+}
+
+// DefaultCeiling is the most that a module gets when the host's configuration
+// says nothing.
+var DefaultCeiling = Limits{
+	MemoryBytes: 256 << 20,
+	TurnTime:    10 * time.Second,
+	InputBytes:  64 << 20,
+	OutputBytes: 16 << 20,
+	LogBytes:    1 << 20,
+}
+
+// maxMemory is what a 32-bit memory can have.
+const maxMemory = 4 << 30
+
+// Effective gives the limits of a module: what its manifest asks for or else
+// the default, and never more than the ceiling. A zero of the ceiling means
+// DefaultCeiling.
+func (ceiling Limits) Effective(wish manifest.Limits) Limits {
+	return Limits{
+		MemoryBytes: min(bounded(uint64(wish.MemoryMB)<<20, DefaultLimits.MemoryBytes, ceiling.MemoryBytes, DefaultCeiling.MemoryBytes), maxMemory) / pageSize * pageSize,
+		TurnTime:    bounded(wish.TurnTime(), DefaultLimits.TurnTime, ceiling.TurnTime, DefaultCeiling.TurnTime),
+		InputBytes:  bounded(0, DefaultLimits.InputBytes, ceiling.InputBytes, DefaultCeiling.InputBytes),
+		OutputBytes: bounded(wish.OutputKB<<10, DefaultLimits.OutputBytes, ceiling.OutputBytes, DefaultCeiling.OutputBytes),
+		LogBytes:    bounded(wish.LogKB<<10, DefaultLimits.LogBytes, ceiling.LogBytes, DefaultCeiling.LogBytes),
+	}
+}
+
+// bounded takes absurd wishes (whose shifts overflowed to a negative or zero)
+// as none.
+func bounded[N int | uint64 | time.Duration](wish, fallback, ceiling, defaultCeiling N) N {
+	if ceiling <= 0 {
+		ceiling = defaultCeiling
+	}
+	if wish <= 0 {
+		wish = fallback
+	}
+	return min(wish, ceiling)
+}
