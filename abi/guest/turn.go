@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"fn-threatq/abi"
@@ -333,8 +334,9 @@ func readResult(v jsonvalue.Value, what asked) Result {
 	return r
 }
 
-// clip cuts a text to at most max bytes, between two characters.
+// clip cuts a text to at most max bytes of UTF-8, between two characters.
 func clip(text string, max int) string {
+	text = strings.ToValidUTF8(text, "\uFFFD")
 	if len(text) <= max {
 		return text
 	}
