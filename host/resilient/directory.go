@@ -1,0 +1,254 @@
+package resilient
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"fn-threatq/host/rest"
+)
+
+const (
+	fieldsMaxAge   = time.Hour   // age at which field definitions are read again
+	betweenMisses  = time.Minute // between two readings because something was not found
+	activityFields = "actioninvocation"
+)
+
+// ErrRulesForbidden means that the account may not read the rules.
+var ErrRulesForbidden = errors.New("the account may not read the rules of the SOAR organization, so actions cannot be told apart; give the account or API key the right to read them")
+
+// UnknownRuleError means that SOAR has no rule of this id.
+type UnknownRuleError struct{ ID int64 }
+
+func (e *UnknownRuleError) Error() string {
+	return fmt.Sprintf("SOAR has no rule with id %d; it may have been deleted since the action was sent", e.ID)
+}
+
+// Field defines a field of incidents or an activity field (contract: FieldDef).
+type Field struct {
+	Name      string // API name
+	Label     string
+	UUID      string
+	Prefix    string // "properties" for custom and activity fields
+	InputType string // text, textarea, number, boolean, select, multiselect, datepicker, …
+	Values    []FieldValue
+}
+
+// FieldValue is one choice of a select field.
+type FieldValue struct {
+	Value string // a number as text, as type_info spells it; letters for statuses
+	Label string
+}
+
+// ValueLabel returns the label of a choice.
+func (f Field) ValueLabel(value string) (label string, ok bool) {
+	for _, v := range f.Values {
+		if v.Value == value {
+			return v.Label, true
+		}
+	}
+	return "", false
+}
+
+// Directory knows the names behind the ids in actions. It reads them from SOAR when they
+// are first asked for and keeps them; it is safe for use by many goroutines.
+type Directory struct {
+	client   *Client
+	rules    table[map[int64]string]
+	incident table[[]Field]
+	activity table[[]Field]
+
+	mu        sync.Mutex
+	viewItems map[int64]*table[[]string]
+}
+
+// Directory returns a new, empty directory.
+func (c *Client) Directory() *Directory {
+	d := &Directory{client: c, viewItems: map[int64]*table[[]string]{}}
+	d.rules.load = d.readRules
+	d.incident.load = func(ctx context.Context) ([]Field, error) { return d.readFields(ctx, "incident") }
+	d.activity.load = func(ctx context.Context) ([]Field, error) { return d.readFields(ctx, activityFields) }
+	return d
+}
+
+// RuleName returns the display name of a rule. For an id that it does not know it reads the
+// rules again, at most once a minute. Errors: *UnknownRuleError, ErrRulesForbidden, or that
+// of the call.
+func (d *Directory) RuleName(ctx context.Context, id int64) (string, error) {
+	name, ok, err := find(ctx, &d.rules, 0, func(rules map[int64]string) (string, bool) {
+		name, ok := rules[id]
+		return name, ok
+	})
+	if err == nil && !ok {
+		err = &UnknownRuleError{ID: id}
+	}
+	return name, err
+}
+
+// FieldLabels maps the labels of a rule's activity fields to their API names, which
+// administrators choose freely. Where the rule itself cannot be read — deleted, or no
+// permission — all activity fields are taken whose label is unique.
+func (d *Directory) FieldLabels(ctx context.Context, actionID int64) (map[string]string, error) {
+	fields, _, err := d.activity.get(ctx, fieldsMaxAge)
+	if err != nil {
+		return nil, err
+	}
+	uuids, _, err := d.viewItemsOf(actionID).get(ctx, fieldsMaxAge)
+	var failed *rest.Error
+	switch {
+	case errors.As(err, &failed) && (failed.Status == http.StatusNotFound || failed.Status == http.StatusForbidden):
+		return uniqueLabels(fields), nil
+	case err != nil:
+		return nil, err
+	}
+	labels := map[string]string{}
+	for _, uuid := range uuids {
+		field, ok, err := find(ctx, &d.activity, fieldsMaxAge, func(fields []Field) (Field, bool) {
+			for _, f := range fields {
+				if f.UUID == uuid {
+					return f, true
+				}
+			}
+			return Field{}, false
+		})
+		if err != nil {
+			return nil, err
+		}
+		if _, taken := labels[field.Label]; ok && !taken {
+			labels[field.Label] = field.Name
+		}
+	}
+	return labels, nil
+}
+
+func uniqueLabels(fields []Field) map[string]string {
+	labels, count := map[string]string{}, map[string]int{}
+	for _, f := range fields {
+		labels[f.Label] = f.Name
+		count[f.Label]++
+	}
+	for label, n := range count {
+		if n > 1 {
+			delete(labels, label)
+		}
+	}
+	return labels
+}
+
+// FieldOption returns the label of a choice of an activity field, for actions whose
+// type_info lacks it; ok is false when SOAR does not know it either.
+func (d *Directory) FieldOption(ctx context.Context, field string, id int64) (label string, ok bool, err error) {
+	value := strconv.FormatInt(id, 10)
+	return find(ctx, &d.activity, fieldsMaxAge, func(fields []Field) (string, bool) {
+		for _, f := range fields {
+			if f.Name == field {
+				return f.ValueLabel(value)
+			}
+		}
+		return "", false
+	})
+}
+
+// IncidentFields returns the definitions of all incident fields, at most an hour old. The
+// caller must not change them.
+func (d *Directory) IncidentFields(ctx context.Context) ([]Field, error) {
+	fields, _, err := d.incident.get(ctx, fieldsMaxAge)
+	return fields, err
+}
+
+func (d *Directory) readRules(ctx context.Context) (map[int64]string, error) {
+	var answer struct {
+		Entities []struct {
+			ID   int64  `json:"id"`
+			Name string `json:"name"`
+		} `json:"entities"`
+	}
+	err := d.read(ctx, "/actions", nil, &answer)
+	var failed *rest.Error
+	if errors.As(err, &failed) && failed.Status == http.StatusForbidden {
+		return nil, ErrRulesForbidden
+	}
+	if err != nil {
+		return nil, err
+	}
+	rules := make(map[int64]string, len(answer.Entities))
+	for _, rule := range answer.Entities {
+		rules[rule.ID] = rule.Name
+	}
+	return rules, nil
+}
+
+func (d *Directory) readFields(ctx context.Context, objectType string) ([]Field, error) {
+	var answer []struct {
+		Name      string `json:"name"`
+		Text      string `json:"text"`
+		UUID      string `json:"uuid"`
+		Prefix    string `json:"prefix"`
+		InputType string `json:"input_type"`
+		Values    []struct {
+			Value json.RawMessage `json:"value"`
+			Label string          `json:"label"`
+		} `json:"values"`
+	}
+	if err := d.read(ctx, "/types/"+objectType+"/fields", nil, &answer); err != nil {
+		return nil, err
+	}
+	fields := make([]Field, 0, len(answer))
+	for _, f := range answer {
+		field := Field{Name: f.Name, Label: f.Text, UUID: f.UUID, Prefix: f.Prefix, InputType: f.InputType}
+		for _, v := range f.Values {
+			field.Values = append(field.Values, FieldValue{Value: strings.Trim(string(v.Value), `"`), Label: v.Label})
+		}
+		fields = append(fields, field)
+	}
+	return fields, nil
+}
+
+// viewItemsOf is the table of the uuids of a rule's activity fields, in their order.
+func (d *Directory) viewItemsOf(actionID int64) *table[[]string] {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t := d.viewItems[actionID]
+	if t == nil {
+		t = &table[[]string]{load: func(ctx context.Context) ([]string, error) { return d.readViewItems(ctx, actionID) }}
+		d.viewItems[actionID] = t
+	}
+	return t
+}
+
+func (d *Directory) readViewItems(ctx context.Context, actionID int64) ([]string, error) {
+	var answer struct {
+		ViewItems []struct {
+			Content   string `json:"content"`
+			FieldType string `json:"field_type"`
+		} `json:"view_items"`
+	}
+	if err := d.read(ctx, "/actions/"+strconv.FormatInt(actionID, 10), nil, &answer); err != nil {
+		return nil, err
+	}
+	uuids := []string{}
+	for _, item := range answer.ViewItems {
+		if item.FieldType == activityFields {
+			uuids = append(uuids, item.Content)
+		}
+	}
+	return uuids, nil
+}
+
+func (d *Directory) read(ctx context.Context, path string, query url.Values, into any) error {
+	answer, err := d.client.Do(ctx, rest.Request{Method: http.MethodGet, Path: path, Query: query})
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(answer.Body, into); err != nil {
+		return unexpected(http.MethodGet, path)
+	}
+	return nil
+}
