@@ -64,6 +64,10 @@ func (c *checker) output(out abi.Output) error {
 func (c *checker) end(out abi.Output) error {
 	switch {
 	case out.Reply != nil:
+		var object map[string]json.RawMessage
+		if len(out.Reply.Results) > 0 && json.Unmarshal(out.Reply.Results, &object) != nil {
+			return errors.New("the results are an object, or absent")
+		}
 		return message(out.Reply.Message)
 	case out.Fail != nil:
 		if out.Fail.Code == "" {

@@ -112,7 +112,7 @@ var texts = []string{
 	`null`, `true`, `false`, `0`, `-0`, `-1`, `1.5`, `1e5`, `1E+5`, `1.25e-7`, `""`, `"a"`, `[]`, `{}`, ` [ 1 , 2 ] `, "\t{\r\n\"a\" : [ ] }\n",
 	`{"a":{"b":[1,{"c":"d"}]},"a2":null}`, `{"a":1,"a":2}`, `{"":0}`, `{"\u0061":1,"a":2}`,
 	`"\"\\\/\b\f\n\r\t"`, `"\u00e9\u20ac"`, `"\ud83d\ude00"`, `"\ud83d"`, `"\ude00"`, `"\ud83dx"`, `"\ud83d\u0041"`, `"\ud83d\ud83d\ude00"`, `"\ud83d\`, `"\u00`, `"\u00e"`, `"\u00eg"`, `"\u"`, `"\x"`,
-	`"é€😀"`, "\"\xff\xfe\"", "\"a\xc3\"", "\"\xed\xa0\x80\"", "{\"\xff\":1}", "\xff", "\"\u2028<>&\"",
+	`"é€😀"`, "\"\xff\xfe\"", "\"a\xc3\"", "\"\xed\xa0\x80\"", "\"abcdef\xffghijklmnopqrstuvw\"", "{\"abcdef\xffghijklmnopqrstuvw\":[]}", "{\"\xff\":1}", "\xff", "\"\u2028<>&\"",
 	`"12345678"`, `"1234567\n"`, `"1234567"`, `"12345678\\"`, `"1234567\\"`, "\"1234567\x01\"", "\"1234567\x1f890\"", "\"\x7f\"", `"0123456789abcdef\"0123456789abcdef"`,
 	`12345678901234567890`, `-9223372036854775808`, `1e400`, `1e-400`, `0.1000000000000000055511151231257827`,
 	``, ` `, `nul`, `nulll`, `tru`, `truE`, `falsy`, `01`, `-`, `+1`, `1.`, `.5`, `1e`, `1e+`, `--1`, `0x1`, `NaN`, `Infinity`,
@@ -150,11 +150,16 @@ func TestDeepNestingIsRefusedWithoutHarm(t *testing.T) {
 	nested := func(depth int) []byte {
 		return []byte(strings.Repeat("[", depth) + strings.Repeat("]", depth))
 	}
-	_, err := jsonvalue.Parse(nested(jsonvalue.MaxDepth))
-	require.NoError(t, err)
-	_, err = jsonvalue.Parse(nested(jsonvalue.MaxDepth + 1))
-	require.ErrorContains(t, err, "nested too deep")
-	_, err = jsonvalue.Parse([]byte(strings.Repeat(`{"a":`, 1_000_000)))
+	nestedObjects := func(depth int) []byte {
+		return []byte(strings.Repeat(`{"a":`, depth) + "1" + strings.Repeat("}", depth))
+	}
+	for _, nested := range []func(int) []byte{nested, nestedObjects} {
+		_, err := jsonvalue.Parse(nested(jsonvalue.MaxDepth))
+		require.NoError(t, err)
+		_, err = jsonvalue.Parse(nested(jsonvalue.MaxDepth + 1))
+		require.ErrorContains(t, err, "nested too deep")
+	}
+	_, err := jsonvalue.Parse([]byte(strings.Repeat(`{"a":`, 1_000_000)))
 	require.ErrorContains(t, err, "nested too deep")
 }
 
