@@ -6,12 +6,15 @@ import (
 )
 
 // decoder walks instructions to find those that change tables or drop
-// segments. It follows the binary format of WASM core 2.0, chapter 5.4.
+// segments. It follows the binary format of WASM core 2.0, chapter 5.4, but
+// takes opcodes and reserved bytes in their shortest form only: wazero reads
+// some of them as single bytes, and what two readers can read in two ways could
+// hide an instruction.
 type decoder struct {
 	hidden string
 }
 
-var errTruncated = errors.New("the code ends within an instruction or has none of the ends it needs")
+var errTruncated = errors.New("its code is malformed: it ends within an instruction, has no end, or holds an opcode in an unusual form")
 
 // function reads the locals and the body of a function to the last byte.
 func (d *decoder) function(r *reader) error {
@@ -88,7 +91,9 @@ func (d *decoder) instruction(r *reader) error {
 		r.skip(r.count())
 	case op >= 0x28 && op <= 0x3e: // loads and stores
 		memarg(r)
-	case op == 0x3f, op == 0x40, op == 0xd0: // memory.size, memory.grow, ref.null
+	case op == 0x3f, op == 0x40: // memory.size, memory.grow
+		r.zero()
+	case op == 0xd0: // ref.null
 		r.u8()
 	case op == 0x41:
 		r.leb(lebI32)
@@ -112,16 +117,21 @@ func (d *decoder) instruction(r *reader) error {
 }
 
 func (d *decoder) bulk(r *reader) error {
-	op := r.u32()
+	op := r.opcode()
 	if r.failed {
 		return errTruncated
 	}
 	switch op {
 	case 0, 1, 2, 3, 4, 5, 6, 7: // saturating truncation
-	case 8, 10: // memory.init, memory.copy
+	case 8: // memory.init
 		r.u32()
-		r.u32()
-	case 11, 16: // memory.fill, table.size
+		r.zero()
+	case 10: // memory.copy
+		r.zero()
+		r.zero()
+	case 11: // memory.fill
+		r.zero()
+	case 16: // table.size
 		r.u32()
 	case 9: // data.drop
 		d.hide("data.drop")
@@ -143,7 +153,7 @@ func (d *decoder) bulk(r *reader) error {
 }
 
 func (d *decoder) vector(r *reader) error {
-	op := r.u32()
+	op := r.opcode()
 	if r.failed {
 		return errTruncated
 	}

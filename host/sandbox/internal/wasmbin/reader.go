@@ -3,6 +3,7 @@ package wasmbin
 import (
 	"encoding/binary"
 	"math"
+	"math/bits"
 )
 
 // reader takes values off the front of b. After the first value that is not
@@ -34,6 +35,24 @@ func (r *reader) u32() uint32 {
 	}
 	r.b = r.b[n:]
 	return uint32(v)
+}
+
+// opcode reads the number behind a prefix, in its shortest form.
+func (r *reader) opcode() uint32 {
+	before := len(r.b)
+	v := r.u32()
+	if shortest := 1 + (bits.Len32(v|1)-1)/7; before-len(r.b) != shortest {
+		r.fail()
+		return 0
+	}
+	return v
+}
+
+// zero reads a byte that must be 0.
+func (r *reader) zero() {
+	if r.u8() != 0 {
+		r.fail()
+	}
 }
 
 // count is the length of a vector. Every item has at least one byte, which
