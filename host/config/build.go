@@ -106,6 +106,7 @@ func (l *loader) checkAccount(r Resilient, get func(string) value) {
 	}
 	email, password := r.Email != "", r.Password.IsSet()
 	emailComplete := email && password
+	accountBroken := get("api_key_id").broken || get("api_key_secret").broken || get("email").broken || get("password").broken
 	if !r.UsesAPIKey() {
 		switch {
 		case email && !password:
@@ -117,7 +118,7 @@ func (l *loader) checkAccount(r Resilient, get func(string) value) {
 	switch {
 	case r.UsesAPIKey() && emailComplete:
 		l.warn(get("email").problem("is not used: the API key wins", "comment out the account that is not meant"))
-	case r.UsesAPIKey():
+	case r.UsesAPIKey(), accountBroken:
 	case emailComplete:
 		for _, problem := range halves {
 			problem.Message += ": the API key is not used, email and password are"
@@ -241,7 +242,7 @@ func (l *loader) buildThreatQ() ThreatQ {
 		t.BaseURL = base
 	}
 	t.Trust = l.trust(get("cafile"))
-	if verify := get("verify"); !verify.boolean {
+	if verify := get("verify"); !verify.boolean && !verify.broken {
 		t.Trust = Trust{Key: t.Trust.Key, Insecure: true}
 		l.warn(verify.problem("is false: the certificate of ThreatQ is not verified, and whoever sits between can read the password", "write verify=true and cafile=PATH of a PEM file with its certificate"))
 	}

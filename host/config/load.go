@@ -50,11 +50,11 @@ type value struct {
 	boolean  bool
 	pairs    []Pair
 	resolved bool // a reference was replaced: the text must not be shown
-	broken   bool // a problem was reported, and there is no text
+	broken   bool // a problem was reported: what follows from the value need not be reported as well
 }
 
-func newLoader(env environment, home string) *loader {
-	l := &loader{env: env, home: home, fields: Fields(), byID: make(map[string]Field), values: make(map[string]value),
+func newLoader(env environment, home, path string) *loader {
+	l := &loader{path: path, env: env, home: home, fields: Fields(), byID: make(map[string]Field), values: make(map[string]value),
 		blank: make(map[string]int), misspelt: make(map[string]Problem)}
 	for _, field := range l.fields {
 		l.byID[field.ID()] = field
@@ -72,18 +72,17 @@ func Load(options Options) (*Config, error) {
 	if options.Home == "" {
 		options.Home, _ = os.UserHomeDir() // without one, ~ stays what it is
 	}
-	l := newLoader(newEnvironment(options.Environ), options.Home)
-	path, problem := options.locate(l.env)
+	env := newEnvironment(options.Environ)
+	path, problem := options.locate(env)
 	if problem != nil {
 		return nil, &Error{Problems: []Problem{*problem}}
 	}
-	l.path = path
 	data, err := readFile(path)
 	if err != nil {
 		return nil, &Error{Problems: []Problem{{File: path, Message: "the configuration file cannot be read: " + plainError(err).Error(),
 			Advice: "check the path and its permissions", cause: ErrNoFile}}}
 	}
-	return l.load(data, options.Overrides)
+	return newLoader(env, options.Home, path).load(data, options.Overrides)
 }
 
 // load makes the configuration of the file's text.
@@ -197,12 +196,13 @@ func (l *loader) decode(field Field, winner entry) value {
 		boolean, known := parseBoolean(v.text)
 		if !known {
 			l.fail(v.problem("is "+v.shown()+", not true or false", "write true or false (yes, no, on, off, 1, 0 do as well)"))
+			v.broken = true
 		}
 		v.boolean = boolean
 	case KindChoice:
 		at := slices.IndexFunc(field.Choices, func(choice string) bool { return strings.EqualFold(choice, v.text) })
 		if at < 0 {
-			l.fail(v.problem("is "+v.shown()+", which is not supported", "write "+strings.Join(field.Choices, " or ")))
+			l.fail(v.problem("is "+v.shown()+", which is not supported", "write "+oneOf(field.Choices)))
 			break
 		}
 		v.text = field.Choices[at]
@@ -222,6 +222,14 @@ func (l *loader) decode(field Field, winner entry) value {
 		l.checkHost(v)
 	}
 	return v
+}
+
+func oneOf(words []string) string {
+	last := len(words) - 1
+	if last == 0 {
+		return words[0]
+	}
+	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
 func (l *loader) decodeNumber(v *value) {
@@ -259,6 +267,9 @@ func (l *loader) checkSections(doc *document) {
 			}
 		}
 		if !inFile && len(missing) > 0 {
+			if name == sectionResilient {
+				missing = append(missing, "api_key_id, api_key_secret (or email, password)")
+			}
 			problem := Problem{File: l.path, Section: name, Message: fmt.Sprintf("missing section [%s]", name),
 				Advice: "add it with " + strings.Join(missing, ", ")}
 			for other, section := range doc.sections {

@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 )
@@ -39,7 +40,7 @@ func (t Trust) TLSConfig(serverName string) (*tls.Config, error) {
 	if t.ClientCert != "" {
 		certificate, err := readKeyPair(t.ClientCert, t.ClientKey)
 		if err != nil {
-			return nil, fmt.Errorf("%w: client certificate %s with key %s: %w", ErrCertificate, t.ClientCert, t.ClientKey, err)
+			return nil, certificateError{fmt.Errorf("client certificate %s with key %s: %w", t.ClientCert, t.ClientKey, err)}
 		}
 		config.Certificates = []tls.Certificate{certificate}
 	}
@@ -62,13 +63,13 @@ func readCertificates(path string) (*x509.CertPool, error) {
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("%w: %w", ErrCertificate, err)
+		return nil, certificateError{fmt.Errorf("%s: %w", path, plainError(err))}
 	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%w: %s is a directory or device, a PEM file is needed", ErrCertificate, path)
+		return nil, certificateError{fmt.Errorf("%s is a directory or device, a PEM file is needed", path)}
 	}
 	data, err := readFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrCertificate, err)
+		return nil, certificateError{fmt.Errorf("%s: %w", path, plainError(err))}
 	}
 	roots := x509.NewCertPool()
 	count := 0
@@ -82,7 +83,7 @@ func readCertificates(path string) (*x509.CertPool, error) {
 		}
 		certificate, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, fmt.Errorf("%w: certificate %d in %s: %w", ErrCertificate, count+1, path, err)
+			return nil, certificateError{fmt.Errorf("certificate %d in %s: %w", count+1, path, err)}
 		}
 		roots.AddCert(certificate)
 		count++
@@ -91,13 +92,18 @@ func readCertificates(path string) (*x509.CertPool, error) {
 		return roots, nil
 	}
 	if _, err := x509.ParseCertificates(data); err == nil && len(data) > 0 {
-		return nil, fmt.Errorf("%w: %s is in DER form; convert it: openssl x509 -inform DER -in %s -out cert.pem", ErrCertificate, path, path)
+		return nil, certificateError{fmt.Errorf("%s is in DER form; convert it: openssl x509 -inform DER -in %s -out cert.pem", path, path)}
 	}
 	if bytes.Contains(data, []byte("PRIVATE KEY")) {
-		return nil, fmt.Errorf("%w: %s holds a private key and no certificate", ErrCertificate, path)
+		return nil, certificateError{fmt.Errorf("%s holds a private key and no certificate", path)}
 	}
-	return nil, fmt.Errorf("%w: %s holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)", ErrCertificate, path)
+	return nil, certificateError{fmt.Errorf("%s holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)", path)}
 }
+
+// certificateError has ErrCertificate in its chain without repeating its text.
+type certificateError struct{ error }
+
+func (e certificateError) Unwrap() []error { return []error{ErrCertificate, e.error} }
 
 // ExplainTLS returns what a person can do about an error of a TLS handshake, or "" for any other error. The key names
 // what to change, as Trust.Key does.
@@ -109,7 +115,7 @@ func ExplainTLS(err error, key string) string {
 		noRoots          x509.SystemRootsError
 		verification     *tls.CertificateVerificationError
 		notTLS           tls.RecordHeaderError
-		alert            tls.AlertError
+		remote           *net.OpError
 	)
 	waysOut := "set " + key + " to a PEM file of the server's certificate or its authority, or to false to verify nothing"
 	switch {
@@ -132,7 +138,7 @@ func ExplainTLS(err error, key string) string {
 		return "the server's certificate was refused: " + waysOut
 	case errors.As(err, &notTLS):
 		return "the server does not speak TLS on this port: check host and port, and whether a proxy stands between"
-	case errors.As(err, &alert):
+	case errors.As(err, &remote) && remote.Op == "remote error": // how crypto/tls reports an alert of the other side
 		return "the server refused the TLS connection: check whether it asks for a client certificate (client_auth_cert) or for another TLS version"
 	}
 	return ""

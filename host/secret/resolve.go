@@ -2,7 +2,6 @@ package secret
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 )
 
@@ -64,7 +63,7 @@ func (r Resolver) Resolve(text string) (Resolved, error) {
 			value, found, err := scheme.Lookup(text[len(scheme.Prefix):])
 			switch {
 			case err != nil:
-				return Resolved{Text: text}, fmt.Errorf("resolve a reference: %w", err)
+				return Resolved{Text: text}, err
 			case !found:
 				return Resolved{Text: text, NotFound: 1}, nil
 			}
@@ -91,7 +90,7 @@ func (s Scheme) replaceBraced(text, braced string) (Resolved, error) {
 		value, found, err := s.Lookup(name)
 		switch {
 		case err != nil:
-			return Resolved{Text: text}, fmt.Errorf("resolve a reference: %w", err)
+			return Resolved{Text: text}, err
 		case found:
 			resolved.Found++
 			out.WriteString(value)
