@@ -1,0 +1,37 @@
+//go:build activemq
+
+package broker_test
+
+import (
+	"context"
+	"crypto/tls"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"fn-threatq/tools/activemq"
+)
+
+type realBroker struct {
+	*activemq.Broker
+	tls *tls.Config
+}
+
+func (r realBroker) Addr() string           { return r.Broker.Addr }
+func (r realBroker) ClientTLS() *tls.Config { return r.tls.Clone() }
+func (r realBroker) Stop(t testing.TB)      { require.NoError(t, r.Broker.Stop(within(t))) }
+func (r realBroker) Restart(t testing.TB)   { require.NoError(t, r.Broker.Restart(within(t))) }
+
+func TestContractOnActiveMQ(t *testing.T) {
+	b, err := activemq.Start(within(t), t.TempDir())
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(b.Log())
+		}
+		require.NoError(t, b.Stop(context.Background()))
+	})
+	config, err := b.ClientTLS()
+	require.NoError(t, err)
+	contract(t, realBroker{b, config})
+}

@@ -1,0 +1,16 @@
+// Package brokertest is a small STOMP 1.2 broker with the manners of ActiveMQ
+// Classic, for tests and for the demo, and a client that plays the SOAR server.
+//
+// The manners, each seen on ActiveMQ 5.17: an unprefixed name is a queue and is
+// reported as /queue/NAME; both spellings name one queue. The prefetch
+// (activemq.prefetchSize) counts unacknowledged messages. The ack header changes
+// with every delivery, the message-id stays. When a connection or a subscription
+// ends, its unacknowledged messages go to the next consumer in their old order
+// with redelivered:true, and an ACK that comes after it is ignored. NACK moves a
+// message to ActiveMQ.DLQ. A refused login closes the connection; any other
+// ERROR frame leaves it open. Heart-beats come a little late. CONNECT and
+// CONNECTED are not escaped. What is not marked persistent:true is kept all the
+// same, unlike ActiveMQ, when the broker is stopped and started.
+//
+// There are no topics, transactions or durable subscriptions.
+package brokertest

@@ -1,0 +1,29 @@
+// Package broker keeps one supervised STOMP 1.2 session with the message broker
+// of IBM SOAR (ActiveMQ Classic) and turns it into deliveries and replies.
+//
+// Terms. A message destination is a queue named actions.<org id>.<name> in
+// which SOAR puts its actions. A session is one connection that is logged in
+// and subscribed to that destination; when it is lost the Broker makes another,
+// and there are never two at a time. A delivery is one message as it came by
+// one session: the same message comes again by a later session, with the same
+// message-id and another ack header, until it was acknowledged. The prefetch is
+// how many unacknowledged messages the broker lets a session hold. A reply is a
+// SEND to the reply-to of a delivery with its correlation-id.
+//
+// Promises. The connection is given up when the broker was silent for twice the
+// heart-beat agreed on, or when a write stands still, whatever the handler does.
+// Nothing in the hot path waits for the broker: no receipts, so a late one can
+// block nothing. Frames of one session are written in the order of the calls:
+// when Reply and then Ack were called for one delivery, the broker cannot have
+// seen the ACK without the reply. A message is never refused with NACK, which
+// would move it to the dead-letter queue.
+//
+// An Ack that returned nil is no proof: a dead connection accepts bytes for a
+// while. Remember what was done by message-id, and answer a redelivery from
+// that memory.
+//
+// The graceful end is StopReceiving, then finish what runs (Reply and Ack still
+// work), then Close. Nothing is unsubscribed in between on purpose: ActiveMQ
+// gives the unacknowledged messages of an ended subscription to the next
+// consumer at once, and silently ignores an ACK that follows.
+package broker
