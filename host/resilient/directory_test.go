@@ -235,3 +235,23 @@ func TestAgesAndPauses(t *testing.T) {
 		require.Equal(t, 6, value(), "the permission was given meanwhile")
 	})
 }
+
+// TestAMissThatSomebodyElseAlreadyRepaired: between looking something up and asking for a new
+// reading, another caller may have read the table.
+func TestAMissThatSomebodyElseAlreadyRepaired(t *testing.T) {
+	readings := 0
+	table := resilient.NewTable(func(context.Context) (int, error) {
+		readings++
+		return readings, nil
+	})
+	first := true
+	found := table.Find(t.Context(), func(value int) bool {
+		if first {
+			first = false
+			require.True(t, table.Find(t.Context(), func(v int) bool { return v == 2 }))
+		}
+		return value == 2
+	})
+	require.True(t, found)
+	require.Equal(t, 2, readings)
+}

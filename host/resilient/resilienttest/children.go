@@ -17,7 +17,9 @@ func (s *Server) createTask(c *call, incident Object) *answer {
 	if body["name"] == nil || body["name"] == "" {
 		return fail(http.StatusBadRequest, "Missing required field: name")
 	}
-	delete(body, "id")
+	for _, name := range []string{"id", "inc_id", "inc_name"} {
+		delete(body, name)
+	}
 	if bad := s.checkValues("task", body); bad != nil {
 		return bad
 	}

@@ -163,7 +163,7 @@ func operationOf(rule *Rule, operation string) string {
 
 // properties are the activity fields by API name; fields that were left empty are null.
 func (s *Server) properties(rule *Rule, o ActionOptions) any {
-	if rule.Type == 0 || len(rule.Fields)+len(o.Fields) == 0 {
+	if rule.Type == 0 && len(o.Fields) == 0 || len(rule.Fields)+len(o.Fields) == 0 {
 		if o.EmptyProperties {
 			return Object{}
 		}

@@ -204,6 +204,9 @@ func labels(body map[string]any) map[string]any {
 			key := typeName + "." + name
 			out[key] = dig(field, "id")
 			for _, value := range dig(field, "values").(map[string]any) {
+				if dig(value, "properties") != nil {
+					out[key+" has properties"] = true
+				}
 				if typeName != "artifact" {
 					out[key] = dig(value, "label")
 				}

@@ -254,7 +254,7 @@ func TestNotesTasksAndFiles(t *testing.T) {
 	status, _ = c.do("GET", incident+"/comments/111", nil)
 	require.Equal(t, 404, status, "a note of a task is not one of the incident")
 
-	status, created := c.do("POST", incident+"/tasks", map[string]any{"name": "Block", "owner_id": "analyst@example.com"})
+	status, created := c.do("POST", incident+"/tasks", map[string]any{"name": "Block", "inc_id": "not ours", "owner_id": "analyst@example.com"})
 	require.Equal(t, 200, status)
 	require.InDelta(t, 18, dig(created, "id"), 0)
 	require.Equal(t, "analyst@example.com", s.Task(18)["owner_id"])
