@@ -33,8 +33,8 @@ func (l *loader) build() *Config {
 	}
 	for _, field := range l.fields {
 		v := l.values[field.ID()]
-		setting := Setting{Field: field, Text: v.Text, Origin: v.Origin}
-		if v.secret() && v.Text != "" && !(v.resolved && wholeReference.MatchString(v.Text)) {
+		setting := Setting{Field: field, Text: v.Written, Origin: v.Origin}
+		if v.secret() && v.Written != "" && !(v.resolved && wholeReference.MatchString(v.Written)) {
 			setting.Text = secret.Mask
 		}
 		config.Settings = append(config.Settings, setting)

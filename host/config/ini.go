@@ -44,8 +44,6 @@ func parseDocument(file string, data []byte) (*document, []Problem) {
 		InsensitiveKeys:        true,
 		AllowShadows:           true, // keeps all values of a key, so that a second one is seen
 		AllowNonUniqueSections: true, // likewise
-		IgnoreContinuation:     true,
-		IgnoreInlineComment:    true,
 	}, scan.skeleton.Bytes())
 	if err != nil {
 		return nil, []Problem{unreadable(file)} // err would quote a line

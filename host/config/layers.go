@@ -40,8 +40,8 @@ func (o Origin) String() string {
 
 // entry is a value as it was written, before references are resolved.
 type entry struct {
-	Text   string
-	Origin Origin
+	Written string
+	Origin  Origin
 }
 
 // layer is a koanf provider of one source's entries by section and key. The entries keep their origin, so that the

@@ -130,7 +130,7 @@ func (v value) problem(message, advice string) Problem {
 
 // secret tells whether the value as it was written holds a secret: a password, or a URL with an account in it.
 func (v value) secret() bool {
-	return v.Kind == KindSecret || strings.Contains(v.Text, "@") && (v.Kind == KindProxy || strings.Contains(v.Text, "://"))
+	return v.Kind == KindSecret || strings.Contains(v.Written, "@") && (v.Kind == KindProxy || strings.Contains(v.Written, "://"))
 }
 
 // shown returns the value for a message: as it was written, and never a secret.
@@ -139,10 +139,10 @@ func (v value) shown() string {
 		return secret.Mask
 	}
 	const longest = 80
-	if runes := []rune(v.Text); len(runes) > longest {
+	if runes := []rune(v.Written); len(runes) > longest {
 		return strconv.Quote(string(runes[:longest]) + "…")
 	}
-	return strconv.Quote(v.Text)
+	return strconv.Quote(v.Written)
 }
 
 func (l *loader) field(section, key string) (Field, bool) {
@@ -162,7 +162,7 @@ func (l *loader) keys(section string) []string {
 
 // decode resolves the references of a value and reads it in the form of its field's kind.
 func (l *loader) decode(field Field, winner entry) value {
-	v := value{Field: field, entry: winner, text: winner.Text, explicit: winner.Origin.Kind != FromDefault}
+	v := value{Field: field, entry: winner, text: winner.Written, explicit: winner.Origin.Kind != FromDefault}
 	if field.Ignored != "" {
 		return v
 	}
