@@ -1,0 +1,55 @@
+package kit
+
+import (
+	"strconv"
+	"strings"
+)
+
+// Count writes a number with its noun: 1 artifact, 3 artifacts.
+func Count(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return strconv.Itoa(n) + " " + noun
+}
+
+// Line tells the user what became of an indicator.
+func (i Indicator) Line() string {
+	line := strings.TrimSpace(i.Type + " " + i.Value)
+	switch {
+	case i.ID == 0 && i.Problem != "":
+		return line + ": " + i.Problem
+	case i.ID == 0:
+		return line + ": not known in ThreatQ"
+	case i.Existing:
+		line += ": existing"
+	default:
+		line += ": created"
+	}
+	if i.Status != "" {
+		line += " (" + i.Status + ")"
+	}
+	for _, more := range []string{i.Note, i.Problem} {
+		if more != "" {
+			line += ", " + more
+		}
+	}
+	return line
+}
+
+// Hint tells the user when a weak role made us work with less; else it is empty.
+func (k *Kit) Hint() string {
+	if !k.weakRole {
+		return ""
+	}
+	return " ThreatQ did not show its types or statuses: the role of the integration's account is too weak."
+}
+
+// Joined writes a list of lines as one text, the first few in full.
+func Joined(lines []string) string {
+	const shown = 20
+	if len(lines) > shown {
+		lines = append(lines[:shown:shown], "and "+strconv.Itoa(len(lines)-shown)+" more")
+	}
+	return strings.Join(lines, "; ")
+}
