@@ -1,0 +1,78 @@
+package kittest_test
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"fn-threatq/abi"
+	"fn-threatq/abi/guest"
+	"fn-threatq/host/resilient/resilienttest"
+	"fn-threatq/host/sandbox"
+	"fn-threatq/host/threatq/threatqtest"
+	addindicator "fn-threatq/plugins/add-indicator"
+	"fn-threatq/plugins/kit/kittest"
+	syncincident "fn-threatq/plugins/sync-incident"
+	syncindicator "fn-threatq/plugins/sync-indicator"
+	"fn-threatq/tools/buildplugins/build"
+)
+
+// TestModulesAnswerAsTheRulesDoNatively plays dialogues that were had natively
+// through the built modules: each turn must answer the same bytes.
+func TestModulesAnswerAsTheRulesDoNatively(t *testing.T) {
+	ctx := context.Background()
+	built, err := build.Plugins(ctx, build.Options{Root: "../../..", Out: t.TempDir(), Names: []string{"sync-incident", "sync-indicator", "add-indicator"}})
+	require.NoError(t, err)
+	box, err := sandbox.New(ctx, sandbox.Options{})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, box.Close(ctx)) }()
+	for _, b := range built {
+		t.Run(b.Name, func(t *testing.T) {
+			file, err := os.ReadFile(b.Path)
+			require.NoError(t, err)
+			module, err := box.Load(ctx, file, sandbox.DefaultCeiling)
+			require.NoError(t, err)
+			w := dialogue(t, b.Name)
+			require.NotNil(t, w.Last.Last().Reply, "%+v", w.Last.Last().Fail)
+			for n, turn := range w.Last.Turns {
+				out, err := module.Turn(ctx, sandbox.TurnInput{Input: turn.Input, Now: time.UnixMilli(1_580_479_200_000), Seed: 1})
+				require.NoError(t, err, "turn %d", n+1)
+				assert.Equal(t, string(turn.Answer), string(out.Answer), "turn %d", n+1)
+				t.Logf("turn %d: %d bytes in, %v, %d KB", n+1, len(turn.Input), out.Duration, out.MemoryBytes>>10)
+			}
+			t.Logf("%s: %d KB, %+v", b.Name, b.Size>>10, module.Stats())
+		})
+	}
+}
+
+// dialogue has one long dialogue natively.
+func dialogue(t *testing.T, name string) *kittest.World {
+	t.Helper()
+	rules := map[string]map[string]guest.Rule{
+		"sync-incident": syncincident.Rules(), "sync-indicator": syncindicator.Rules(), "add-indicator": addindicator.Rules(),
+	}[name]
+	w := kittest.New(t, rules, "../../"+name+"/manifest.json", resilienttest.Options{}, threatqtest.Options{})
+	yes, high := abi.JSON(`"Yes"`), abi.JSON(`"High"`)
+	switch name {
+	case "sync-incident":
+		w.Settings["custom_attributes"] = "internal_confidence=Confidence"
+		w.Settings["custom_objects"] = "internal_severity=Malware"
+		w.Run(abi.Action{ID: "m1", Kind: abi.KindRule, Name: "threatq_sync_incident", Object: "incident", IncidentID: resilienttest.DefaultIncident,
+			Fields: map[string]abi.JSON{"threatq_import_artifacts": yes, "threatq_import_indicators": yes}})
+	case "sync-indicator":
+		artifact := w.SOAR.AddArtifact(resilienttest.DefaultIncident, "String", "hxxp://bad[.]example[.]com/x and 198.51.100.7")
+		w.Run(abi.Action{ID: "m1", Kind: abi.KindRule, Name: "threatq_sync_indicator", Object: "artifact", IncidentID: resilienttest.DefaultIncident, ArtifactID: artifact,
+			Fields: map[string]abi.JSON{"threatq_indicator_confidence": high}})
+	case "add-indicator":
+		text, err := json.Marshal("evil.example.com")
+		require.NoError(t, err)
+		w.Run(abi.Action{ID: "m1", Kind: abi.KindFunction, Name: "threatq_add_indicator",
+			Inputs: map[string]abi.JSON{"indicator_value": text, "indicator_confidence": high}})
+	}
+	return w
+}
