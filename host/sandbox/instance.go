@@ -14,6 +14,7 @@ import (
 	"github.com/tetratelabs/wazero/sys"
 
 	"fn-threatq/abi"
+	"fn-threatq/host/sandbox/internal/wasmbin"
 )
 
 // code is a compiled module and what must be known to make instances of it.
@@ -24,6 +25,7 @@ type code struct {
 	limits   Limits
 	globals  []string // exports of the changeable globals
 	start    bool     // has a start function, exported as startExport
+	data     []wasmbin.Data
 }
 
 // image is the state from which turns start.
@@ -74,6 +76,17 @@ func (c *code) instantiate(ctx context.Context, expected uint64) (*instance, err
 	return i, nil
 }
 
+// place writes the data segments, which the compiled module no longer has.
+func (i *instance) place(data []wasmbin.Data) *Error {
+	for _, d := range data {
+		if !i.memory.Write(d.Offset, d.Bytes) {
+			return &Error{Kind: KindStart, Message: fmt.Sprintf("its data of %d bytes at %d lie outside its memory, which ends at %d",
+				len(d.Bytes), d.Offset, i.memory.Size())}
+		}
+	}
+	return nil
+}
+
 // initialize brings a new instance to life as a WASI reactor.
 func (i *instance) initialize(parent context.Context) *Error {
 	ctx, done := i.code.meter.arm(parent, startTime)
@@ -99,7 +112,11 @@ func (c *code) begin(ctx context.Context) (*instance, *Error) {
 	if err != nil {
 		return nil, &Error{Kind: KindStart, Message: "it cannot be instantiated: " + cause(err), Err: err}
 	}
-	if e := i.initialize(ctx); e != nil {
+	e := i.place(c.data)
+	if e == nil {
+		e = i.initialize(ctx)
+	}
+	if e != nil {
 		i.close()
 		return nil, e
 	}

@@ -172,7 +172,7 @@ func (m *Module) compile(ctx context.Context, b *wasmbin.Module) error {
 	if m.code.start = b.HasStart; b.HasStart {
 		exports = append(exports, wasmbin.Export{Name: startExport, Kind: wasmbin.KindFunction, Index: b.Start})
 	}
-	m.hidden = b.HiddenState
+	m.hidden, m.code.data = b.HiddenState, b.Data
 	rewritten, err := m.code.meter.rewrite(b, exports)
 	if err != nil {
 		return &Error{Kind: KindExport, Message: err.Error(), Err: err}
@@ -264,6 +264,7 @@ func (m *Module) warmUp(ctx context.Context, inputs [][]byte) error {
 	}
 	if m.hidden == "" {
 		m.image = i.snapshot()
+		m.code.data = nil // it is in the image
 	}
 	return nil
 }

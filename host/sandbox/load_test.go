@@ -57,7 +57,7 @@ func TestLoadRefusesWithAReason(t *testing.T) {
 		"trap in init":  {tiny{init: []byte{0}}.file(t), sandbox.KindStart, "_initialize trapped: unreachable"},
 		"trap in start": {tiny{init: []byte{0}, start: true}.file(t), sandbox.KindStart, "start function trapped: unreachable"},
 		"trap at once":  {tiny{turn: []byte{0}}.file(t), sandbox.KindStart, "in turn 1 of 1 of the warm-up ftq1_turn trapped"},
-		"data outside":  {tiny{pages: []byte{0, 0}}.file(t), sandbox.KindStart, "cannot be instantiated"},
+		"data outside":  {tiny{pages: []byte{0, 0}}.file(t), sandbox.KindStart, "data of 12 bytes at 0 lie outside its memory, which ends at 0"},
 		"trap recorded": {warmedUp(t, tiny{turn: trapOn("x")}, `["a","x"]`), sandbox.KindStart, "in turn 3 of 3 of the warm-up ftq1_turn trapped"},
 		"endless": {tiny{turn: append(loop, answer(0, 1)...), manifest: guestbuild.Manifest("tiny", `{"turn_ms":50}`)}.file(t),
 			sandbox.KindStart, "ftq1_turn ran over its time limit of 50ms"},

@@ -11,7 +11,8 @@ import (
 // some of them as single bytes, and what two readers can read in two ways could
 // hide an instruction.
 type decoder struct {
-	hidden string
+	hidden   string
+	segments bool // memory.init or data.drop was seen
 }
 
 var errTruncated = errors.New("its code is malformed: it ends within an instruction, has no end, or holds an opcode in an unusual form")
@@ -55,13 +56,14 @@ func (d *decoder) constant(r *reader) error {
 }
 
 const (
-	opEnd     = 0x0b
-	prefixFC  = 0xfc
-	prefixFD  = 0xfd
-	lebI32    = 5
-	lebI64    = 10
-	lebBlock  = 5 // s33
-	lastCore2 = 0xff
+	opEnd      = 0x0b
+	opI32Const = 0x41
+	prefixFC   = 0xfc
+	prefixFD   = 0xfd
+	lebI32     = 5
+	lebI64     = 10
+	lebBlock   = 5 // s33
+	lastCore2  = 0xff
 )
 
 func (d *decoder) instruction(r *reader) error {
@@ -95,7 +97,7 @@ func (d *decoder) instruction(r *reader) error {
 		r.zero()
 	case op == 0xd0: // ref.null
 		r.u8()
-	case op == 0x41:
+	case op == opI32Const:
 		r.leb(lebI32)
 	case op == 0x42:
 		r.leb(lebI64)
@@ -124,6 +126,7 @@ func (d *decoder) bulk(r *reader) error {
 	switch op {
 	case 0, 1, 2, 3, 4, 5, 6, 7: // saturating truncation
 	case 8: // memory.init
+		d.segments = true
 		r.u32()
 		r.zero()
 	case 10: // memory.copy
@@ -135,6 +138,7 @@ func (d *decoder) bulk(r *reader) error {
 		r.u32()
 	case 9: // data.drop
 		d.hide("data.drop")
+		d.segments = true
 		r.u32()
 	case 12, 14: // table.init, table.copy
 		d.hide(map[uint32]string{12: "table.init", 14: "table.copy"}[op])

@@ -76,6 +76,26 @@ func (r *reader) leb(size int) {
 	r.fail()
 }
 
+// s32 reads a signed LEB128 number.
+func (r *reader) s32() int32 {
+	var v int64
+	for shift := 0; shift < 35; shift += 7 {
+		c := r.u8()
+		v |= int64(c&0x7f) << shift
+		if c < 0x80 {
+			if shift += 7; c&0x40 != 0 {
+				v |= -1 << shift
+			}
+			if int64(int32(v)) != v {
+				r.fail()
+			}
+			return int32(v)
+		}
+	}
+	r.fail()
+	return 0
+}
+
 func (r *reader) take(n uint32) []byte {
 	if uint64(n) > uint64(len(r.b)) {
 		r.fail()

@@ -46,6 +46,8 @@ const (
 	exportID = 7
 	startID  = 8
 	codeID   = 10
+	dataID   = 11
+	countID  = 12
 )
 
 // Import is one import.
@@ -59,6 +61,12 @@ type Export struct {
 	Name  string
 	Kind  byte
 	Index uint32
+}
+
+// Data is an active data segment.
+type Data struct {
+	Offset uint32
+	Bytes  []byte
 }
 
 // Module is what was read.
@@ -76,8 +84,12 @@ type Module struct {
 	// HiddenState names an instruction that changes tables or drops segments:
 	// state that cannot be put back. Empty when no code holds one.
 	HiddenState string
+	// Data is what is placed in the memory of a new instance.
+	Data []Data
 
-	sections []modulefile.RawSection
+	segments     [][]byte // passive data; nil for what is in Data
+	usesSegments bool     // code names a data segment
+	sections     []modulefile.RawSection
 }
 
 // OpcodeError is the refusal of an instruction outside WASM core 2.0.
@@ -121,6 +133,8 @@ func Parse(file []byte) (*Module, error) {
 			read = func(r *reader) error { m.Start, m.HasStart = r.u32(), true; return nil }
 		case codeID:
 			read = m.readCode
+		case dataID:
+			read = m.readData
 		default:
 			continue
 		}
@@ -228,8 +242,53 @@ func (m *Module) readCode(r *reader) error {
 		if m.HiddenState == "" {
 			m.HiddenState = d.hidden
 		}
+		m.usesSegments = m.usesSegments || d.segments
 	}
 	return nil
+}
+
+func (m *Module) readData(r *reader) error {
+	for n := range r.count() {
+		flags := r.u32()
+		if flags == 2 {
+			r.u32() // index of the memory
+		}
+		var at int32
+		if flags != 1 {
+			if r.u8() != opI32Const {
+				return fmt.Errorf("module file: data segment %d has a place that is no constant", n)
+			}
+			at = r.s32()
+			if r.u8() != opEnd {
+				return fmt.Errorf("module file: data segment %d has a place that is no constant", n)
+			}
+		}
+		content := r.take(r.u32())
+		switch {
+		case r.failed:
+			return nil
+		case flags > 2:
+			return fmt.Errorf("module file: data segment %d is of the unknown kind %d", n, flags)
+		case flags == 1:
+			m.segments = append(m.segments, content)
+		default:
+			m.segments = append(m.segments, nil)
+			m.Data = append(m.Data, Data{Offset: uint32(at), Bytes: content})
+		}
+	}
+	return nil
+}
+
+// dataSection leaves the passive segments, and empty ones in place of the
+// others: that is what code sees of an active segment after it was placed.
+func (m *Module) dataSection() []byte {
+	b := binary.AppendUvarint(nil, uint64(len(m.segments)))
+	for _, content := range m.segments {
+		b = append(b, 1)
+		b = binary.AppendUvarint(b, uint64(len(content)))
+		b = append(b, content...)
+	}
+	return b
 }
 
 // Export returns the export of that name, or nil.
@@ -241,8 +300,9 @@ func (m *Module) Export(name string) *Export {
 }
 
 // Rewrite returns the module with these exports added, without its start
-// section and without custom sections but "name" (which gives traps the names
-// of functions).
+// section, without its Data (an instance that gets an image needs none, and a
+// Go program has thousands of pieces), and without custom sections but "name"
+// (which gives traps the names of functions).
 func (m *Module) Rewrite(added []Export) ([]byte, error) {
 	for _, e := range added {
 		if m.Export(e.Name) != nil {
@@ -255,6 +315,10 @@ func (m *Module) Rewrite(added []Export) ([]byte, error) {
 		switch {
 		case s.ID == startID, s.ID == modulefile.CustomID && s.Name != "name":
 			continue
+		case s.ID == dataID && !m.usesSegments, s.ID == countID && !m.usesSegments:
+			continue
+		case s.ID == dataID:
+			s.Body = m.dataSection()
 		case s.ID == exportID:
 			s.Body = exportSection(append(slices.Clone(m.Exports), added...))
 			written = true

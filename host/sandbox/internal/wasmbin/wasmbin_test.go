@@ -112,6 +112,10 @@ func TestMalformedModulesAreRefusedWithAReason(t *testing.T) {
 		"mutable vector":     {module(section(6, 1, 0x7b, 1, 0xfd, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x0b)), "only numbers can be put back"},
 		"mutable reference":  {module(section(6, 1, 0x70, 1, 0xd0, 0x70, 0x0b)), "only numbers can be put back"},
 		"global without end": {module(section(6, 1, 0x7f, 1, 0x41, 0)), "global 0"},
+		"data at a variable": {module(section(11, 1, 0, 0x23, 0, 0x0b, 0)), "data segment 0 has a place that is no constant"},
+		"data at a sum":      {module(section(11, 1, 0, 0x41, 0, 0x41, 0, 0x6a, 0x0b, 0)), "data segment 0 has a place that is no constant"},
+		"data of what kind":  {module(section(11, 1, 3, 0x41, 0, 0x0b, 0)), "data segment 0 is of the unknown kind 3"},
+		"data far away":      {module(section(11, 1, 0, 0x41, 0xff, 0xff, 0xff, 0xff, 0x4f, 0x0b, 0)), "has a place that is no constant"},
 		"not WASM":           {[]byte("hello"), "not a WASM core module"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -155,6 +159,44 @@ func TestRewriteExportsGlobalsAndTakesTheStartSectionAway(t *testing.T) {
 
 	_, err = m.Rewrite([]wasmbin.Export{{Name: "memory"}})
 	require.ErrorContains(t, err, `it exports "memory"`)
+}
+
+func TestRewriteTakesTheDataOut(t *testing.T) {
+	data := section(11, 3,
+		0, 0x41, 0x80, 0x80, 0x7e, 0x0b, 2, 'a', 'b', // at -32768
+		1, 3, 'c', 'd', 'e', // passive
+		2, 0, 0x41, 5, 0x0b, 1, 'f')
+	parts := func(code []byte) []byte {
+		return module(section(1, 1, 0x60, 0, 0), section(3, 1, 0), section(5, 1, 0, 1), section(7, 1, 3, 'r', 'u', 'n', 0, 0), section(12, 3), code, data)
+	}
+	m, err := wasmbin.Parse(parts(function(0x01)))
+	require.NoError(t, err)
+	assert.Equal(t, []wasmbin.Data{{Offset: 0xffff8000, Bytes: []byte("ab")}, {Offset: 5, Bytes: []byte("f")}}, m.Data)
+	rewritten, err := m.Rewrite(nil)
+	require.NoError(t, err)
+	assert.NotContains(t, string(rewritten), "cde", "no code names a segment")
+
+	// memory.init of a placed segment traps when it is not empty, as the
+	// specification has it; of the passive one it copies.
+	ctx := context.Background()
+	r := wazero.NewRuntime(ctx)
+	defer r.Close(ctx)
+	for segment, length := range map[byte]byte{0: 1, 1: 3} {
+		m, err = wasmbin.Parse(parts(function(0x41, 0, 0x41, 0, 0x41, length, 0xfc, 8, segment, 0)))
+		require.NoError(t, err)
+		rewritten, err = m.Rewrite(nil)
+		require.NoError(t, err)
+		i, err := r.InstantiateWithConfig(ctx, rewritten, wazero.NewModuleConfig().WithName(""))
+		require.NoError(t, err)
+		_, err = i.ExportedFunction("run").Call(ctx)
+		if segment == 0 {
+			require.ErrorContains(t, err, "out of bounds")
+			continue
+		}
+		require.NoError(t, err)
+		view, _ := i.Memory().Read(0, 3)
+		assert.Equal(t, "cde", string(view))
+	}
 }
 
 func FuzzParse(f *testing.F) {
