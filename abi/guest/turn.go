@@ -108,6 +108,8 @@ type Pending struct {
 	action *Action
 	what   asked
 	id     string
+	// content is the JSON that goes out, without the id.
+	content []byte
 	// known is the recorded outcome, missing when there is none yet.
 	known jsonvalue.Value
 	batch int
@@ -125,7 +127,8 @@ func (a *Action) StartAction(s SubAction) *Pending { return a.start(&a.turn.acti
 func (a *Action) start(s *sequence, what asked) *Pending {
 	a.leaveIfEnded()
 	s.started++
-	p := &Pending{action: a, what: what, id: callID(s.prefix, s.started, what)}
+	content := what.append(make([]byte, 0, 256))
+	p := &Pending{action: a, what: what, content: content, id: callID(s.prefix, s.started, content)}
 	if s.started > len(s.recorded) {
 		s.pending = append(s.pending, p)
 		return p
@@ -274,7 +277,9 @@ func (w *writer) asked(key string, pending []*Pending) {
 	w.key(key)
 	separator := byte('[')
 	for _, p := range pending {
-		w.text = p.what.append(append(w.text, separator), p.id)
+		w.text = append(w.text, separator, '{')
+		w.string("id", p.id)
+		w.text = append(append(w.text, ','), p.content[1:]...)
 		separator = ','
 	}
 	w.text = append(w.text, ']')
@@ -286,15 +291,15 @@ func (a *Action) asides(w writer) []byte {
 		w.pair("hold", a.turn.hold)
 	}
 	if a.turn.progress != "" {
-		w.pair("progress", a.turn.progress)
+		w.string("progress", a.turn.progress)
 	}
 	return append(w.text, '}')
 }
 
 func failure(code abi.ErrorCode, message string, retry bool) []byte {
 	w := writer{text: []byte(`{"fail":{`)}
-	w.pair("code", string(code))
-	w.pair("message", clip(message, abi.MaxMessage))
+	w.string("code", string(code))
+	w.string("message", clip(message, abi.MaxMessage))
 	if retry {
 		w.pair("retry", true)
 	}
@@ -304,7 +309,7 @@ func failure(code abi.ErrorCode, message string, retry bool) []byte {
 func replyText(r Reply) []byte {
 	w := writer{text: []byte(`{"reply":{`)}
 	w.pair("success", r.Success)
-	w.pair("message", clip(r.Message, abi.MaxMessage))
+	w.string("message", clip(r.Message, abi.MaxMessage))
 	if r.Results != nil {
 		w.pair("results", r.Results)
 	}

@@ -93,7 +93,15 @@ func (p *parser) fail(i int, problem string) error {
 	return &SyntaxError{Offset: i, Problem: problem}
 }
 
+// space returns the index of the next byte that is no white space.
 func (p *parser) space(i int) int {
+	if i < len(p.text) && p.text[i] > ' ' {
+		return i
+	}
+	return p.skipSpace(i)
+}
+
+func (p *parser) skipSpace(i int) int {
 	for i < len(p.text) {
 		switch p.text[i] {
 		case ' ', '\n', '\r', '\t':
@@ -105,19 +113,23 @@ func (p *parser) space(i int) int {
 	return i
 }
 
-func (p *parser) open(i int, kind Kind) int {
-	if p.checkOnly {
-		return 0
+// add notes a value that holds no others.
+func (p *parser) add(kind Kind, start, end int, escaped bool) {
+	if !p.checkOnly {
+		p.nodes = append(p.nodes, node{start: uint32(start), end: uint32(end), next: uint32(len(p.nodes) + 1), kind: kind, escaped: escaped})
 	}
-	p.nodes = append(p.nodes, node{start: uint32(i), kind: kind})
+}
+
+// open notes an array or object that begins at i, and close its end.
+func (p *parser) open(kind Kind, i int) int {
+	p.add(kind, i, i, false)
 	return len(p.nodes) - 1
 }
 
-func (p *parser) close(n, end int, escaped bool) {
-	if p.checkOnly {
-		return
+func (p *parser) close(n, end int) {
+	if !p.checkOnly {
+		p.nodes[n].end, p.nodes[n].next = uint32(end), uint32(len(p.nodes))
 	}
-	p.nodes[n].end, p.nodes[n].next, p.nodes[n].escaped = uint32(end), uint32(len(p.nodes)), escaped
 }
 
 // value reads the value that begins at i and returns the index behind it.
@@ -154,7 +166,7 @@ func (p *parser) word(i int, word string, kind Kind) (int, error) {
 	if string(p.text[i:end]) != word {
 		return i, p.fail(i, word+" is expected")
 	}
-	p.close(p.open(i, kind), end, false)
+	p.add(kind, i, end, false)
 	return end, nil
 }
 
@@ -162,10 +174,10 @@ func (p *parser) object(i, depth int) (int, error) {
 	if depth > MaxDepth {
 		return i, p.fail(i, "nested too deep")
 	}
-	n := p.open(i, Object)
+	n := p.open(Object, i)
 	i = p.space(i + 1)
 	if i < len(p.text) && p.text[i] == '}' {
-		p.close(n, i+1, false)
+		p.close(n, i+1)
 		return i + 1, nil
 	}
 	for {
@@ -189,7 +201,7 @@ func (p *parser) object(i, depth int) (int, error) {
 		case ',':
 			i = p.space(i + 1)
 		case '}':
-			p.close(n, i+1, false)
+			p.close(n, i+1)
 			return i + 1, nil
 		default:
 			return i, p.fail(i, "a comma or } is expected")
@@ -201,10 +213,10 @@ func (p *parser) array(i, depth int) (int, error) {
 	if depth > MaxDepth {
 		return i, p.fail(i, "nested too deep")
 	}
-	n := p.open(i, Array)
+	n := p.open(Array, i)
 	i = p.space(i + 1)
 	if i < len(p.text) && p.text[i] == ']' {
-		p.close(n, i+1, false)
+		p.close(n, i+1)
 		return i + 1, nil
 	}
 	for {
@@ -219,7 +231,7 @@ func (p *parser) array(i, depth int) (int, error) {
 		case ',':
 			i = p.space(i + 1)
 		case ']':
-			p.close(n, i+1, false)
+			p.close(n, i+1)
 			return i + 1, nil
 		default:
 			return i, p.fail(i, "a comma or ] is expected")
@@ -227,38 +239,41 @@ func (p *parser) array(i, depth int) (int, error) {
 	}
 }
 
-func (p *parser) number(i int) (int, error) {
-	n := p.open(i, Number)
-	if p.text[i] == '-' {
+func (p *parser) number(start int) (int, error) {
+	text, i := p.text, start
+	if text[i] == '-' {
 		i++
 	}
-	digits := func() bool {
-		from := i
-		for i < len(p.text) && '0' <= p.text[i] && p.text[i] <= '9' {
+	from := i
+	if i < len(text) && text[i] == '0' {
+		i++
+	} else {
+		i = digits(text, i)
+	}
+	if i > from && i < len(text) && text[i] == '.' {
+		from = i + 1
+		i = digits(text, from)
+	}
+	if i > from && i < len(text) && text[i]|0x20 == 'e' {
+		if i++; i < len(text) && (text[i] == '+' || text[i] == '-') {
 			i++
 		}
-		return i > from
+		from = i
+		i = digits(text, from)
 	}
-	if i < len(p.text) && p.text[i] == '0' {
-		i++
-	} else if !digits() {
+	if i == from {
 		return i, p.fail(i, "a digit is expected")
 	}
-	if i < len(p.text) && p.text[i] == '.' {
-		if i++; !digits() {
-			return i, p.fail(i, "a digit is expected")
-		}
-	}
-	if i < len(p.text) && p.text[i]|0x20 == 'e' {
-		if i++; i < len(p.text) && (p.text[i] == '+' || p.text[i] == '-') {
-			i++
-		}
-		if !digits() {
-			return i, p.fail(i, "a digit is expected")
-		}
-	}
-	p.close(n, i, false)
+	p.add(Number, start, i, false)
 	return i, nil
+}
+
+// digits returns the index behind the digits that begin at i.
+func digits(text []byte, i int) int {
+	for i < len(text) && text[i]-'0' < 10 {
+		i++
+	}
+	return i
 }
 
 // Every byte of a word at once.
@@ -270,8 +285,7 @@ const (
 // str reads the string whose opening quote is at i.
 func (p *parser) str(i int) (int, error) {
 	i++
-	n := p.open(i, String)
-	escaped := false
+	start, escaped := i, false
 	text := p.text
 	for {
 		// Eight bytes at a time up to a quote, a backslash or a control
@@ -294,7 +308,7 @@ func (p *parser) str(i int) (int, error) {
 		}
 		switch c := text[i]; {
 		case c == '"':
-			p.close(n, i, escaped)
+			p.add(String, start, i, escaped)
 			return i + 1, nil
 		case c == '\\':
 			escaped = true
@@ -337,7 +351,7 @@ func isHex(c byte) bool {
 }
 
 // load64 reads eight bytes; the compiler makes one load of it.
-func load64(b []byte) uint64 {
+func load64[T []byte | string](b T) uint64 {
 	_ = b[7]
 	return uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 |
 		uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56

@@ -61,21 +61,26 @@ func (v Value) Get(path ...string) Value {
 }
 
 func (v Value) member(key string) Value {
-	if v.Kind() != Object {
+	d := v.document
+	if d == nil || d.nodes[v.index].kind != Object {
 		return Value{}
 	}
-	nodes, found := v.document.nodes, Value{}
-	for i := v.index + 1; i < v.node().next; {
-		if nodes[i].escaped {
+	nodes, found := d.nodes[:d.nodes[v.index].next], uint32(0)
+	for i := v.index + 1; i < uint32(len(nodes)); {
+		k := &nodes[i]
+		if k.escaped {
 			if v.at(i).Text() == key {
-				found = v.at(i + 1)
+				found = i + 1
 			}
-		} else if string(v.document.text[nodes[i].start:nodes[i].end]) == key {
-			found = v.at(i + 1)
+		} else if string(d.text[k.start:k.end]) == key {
+			found = i + 1
 		}
 		i = nodes[i+1].next
 	}
-	return found
+	if found == 0 {
+		return Value{}
+	}
+	return v.at(found)
 }
 
 // Index returns item i of an array, counted from 0, or a missing Value.

@@ -37,7 +37,7 @@ func Obj(keysAndValues ...any) Raw {
 		if len(text) > 1 {
 			text = append(text, ',')
 		}
-		text = append(appendString(text, key), ':')
+		text = append(AppendString(text, key), ':')
 		text = Append(text, keysAndValues[i+1])
 	}
 	return append(text, '}')
@@ -65,7 +65,7 @@ func Append(dst []byte, v any) []byte {
 	case nil:
 		return append(dst, "null"...)
 	case string:
-		return appendString(dst, v)
+		return AppendString(dst, v)
 	case bool:
 		return strconv.AppendBool(dst, v)
 	case int:
@@ -88,7 +88,7 @@ func Append(dst []byte, v any) []byte {
 		}
 		return append(dst, v.Raw()...)
 	case []string:
-		return appendList(dst, v, appendString)
+		return appendList(dst, v, AppendString)
 	case []int64:
 		return appendList(dst, v, func(dst []byte, n int64) []byte { return strconv.AppendInt(dst, n, 10) })
 	case []Raw:
@@ -103,8 +103,8 @@ func Append(dst []byte, v any) []byte {
 			if i > 0 {
 				dst = append(dst, ',')
 			}
-			dst = append(appendString(dst, key), ':')
-			dst = appendString(dst, v[key])
+			dst = append(AppendString(dst, key), ':')
+			dst = AppendString(dst, v[key])
 		}
 		return append(dst, '}')
 	case omitted:
@@ -159,31 +159,30 @@ func appendFloat(dst []byte, f float64) []byte {
 
 const hexDigits = "0123456789abcdef"
 
-func appendString(dst []byte, s string) []byte {
+// AppendString writes a string, as Append does without boxing it.
+func AppendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	from := 0
 	for i := 0; i < len(s); {
+		// Eight bytes at a time as long as they are written as they are.
+		for i+8 <= len(s) {
+			w := load64(s[i : i+8])
+			quote, slash := w^ones*'"', w^ones*'\\'
+			if ((quote-ones)&^quote|(slash-ones)&^slash|(w-ones*0x20)&^w|w)&highs != 0 {
+				break
+			}
+			i += 8
+		}
+		if i == len(s) {
+			break
+		}
 		c := s[i]
 		if c < utf8.RuneSelf {
-			if c >= 0x20 && c != '"' && c != '\\' {
-				i++
-				continue
-			}
-			dst = append(dst, s[from:i]...)
-			switch c {
-			case '"', '\\':
-				dst = append(dst, '\\', c)
-			case '\n':
-				dst = append(dst, '\\', 'n')
-			case '\r':
-				dst = append(dst, '\\', 'r')
-			case '\t':
-				dst = append(dst, '\\', 't')
-			default:
-				dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+			if c < 0x20 || c == '"' || c == '\\' {
+				dst = appendEscape(append(dst, s[from:i]...), c)
+				from = i + 1
 			}
 			i++
-			from = i
 			continue
 		}
 		r, size := utf8.DecodeRuneInString(s[i:])
@@ -196,4 +195,18 @@ func appendString(dst []byte, s string) []byte {
 	}
 	dst = append(dst, s[from:]...)
 	return append(dst, '"')
+}
+
+func appendEscape(dst []byte, c byte) []byte {
+	switch c {
+	case '"', '\\':
+		return append(dst, '\\', c)
+	case '\n':
+		return append(dst, '\\', 'n')
+	case '\r':
+		return append(dst, '\\', 'r')
+	case '\t':
+		return append(dst, '\\', 't')
+	}
+	return append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
 }
