@@ -33,5 +33,9 @@ func TestContractOnActiveMQ(t *testing.T) {
 	})
 	config, err := b.ClientTLS()
 	require.NoError(t, err)
-	contract(t, realBroker{b, config})
+	real := realBroker{b, config}
+	contract(t, real)
+	t.Run("KillMidStream", func(t *testing.T) {
+		restartMidStream(t, real, func(t testing.TB) { require.NoError(t, b.Kill(within(t))) })
+	})
 }

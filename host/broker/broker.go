@@ -45,7 +45,8 @@ func New(options Options) (*Broker, error) {
 // session whenever one is lost, until ctx ends or Close is called; then it
 // returns nil. It may be called once.
 //
-// Until the first success a refused login or message destination is final: Run
+// Until the first success a refused login or message destination is final (and so
+// are credentials that STOMP cannot carry): Run
 // returns an error that wraps *RefusedError. Anything else (no network, no
 // broker, a certificate that is not trusted: see ConnectError, IsCertificate) is
 // logged once per attempt with what to check, and tried again, unless
@@ -257,8 +258,16 @@ func (b *Broker) publish(s *session, over bool) {
 	b.changed = make(chan struct{})
 }
 
+// isRefused tells the refusals that only a person can lift.
 func isRefused(err error) bool {
 	var refused *RefusedError
-	return errors.As(err, &refused) &&
-		(refused.Kind == RefusedLogin || refused.Kind == RefusedDestination)
+	if !errors.As(err, &refused) {
+		return false
+	}
+	switch refused.Kind {
+	case RefusedLogin, RefusedCredentials, RefusedDestination:
+		return true
+	default:
+		return false
+	}
 }

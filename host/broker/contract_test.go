@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -514,7 +513,9 @@ func contractHeartBeats(t *testing.T, w world) {
 	require.NoError(t, h.next(t).Ack(within(t)))
 }
 
-func contractRestartMidStream(t *testing.T, w world) {
+func contractRestartMidStream(t *testing.T, w world) { restartMidStream(t, w, w.Stop) }
+
+func restartMidStream(t *testing.T, w world, stop func(testing.TB)) {
 	const total, cutAt = 300, 100
 	server := soar(t, w)
 	for i := range total {
@@ -527,8 +528,9 @@ func contractRestartMidStream(t *testing.T, w world) {
 	done := map[string]int{}
 	var mu sync.Mutex
 	half := make(chan struct{})
+	var reached sync.Once
 	var workers sync.WaitGroup
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background())
 	for range 4 {
 		workers.Go(func() {
 			for {
@@ -546,8 +548,9 @@ func contractRestartMidStream(t *testing.T, w world) {
 						continue
 					}
 					mu.Lock()
-					if done[d.CorrelationID]++; len(done) == cutAt {
-						close(half)
+					done[d.CorrelationID]++
+					if len(done) == cutAt {
+						reached.Do(func() { close(half) })
 					}
 					mu.Unlock()
 				}
@@ -555,7 +558,7 @@ func contractRestartMidStream(t *testing.T, w world) {
 		})
 	}
 	<-half
-	w.Stop(t)
+	stop(t)
 	assert.Error(t, h.state(t, false).Reason)
 	w.Restart(t)
 	h.state(t, true)
@@ -570,7 +573,7 @@ func contractRestartMidStream(t *testing.T, w world) {
 		}
 		answered[m.Headers["correlation-id"]] = true
 	}
-	stop()
+	cancel()
 	workers.Wait()
 	require.NoError(t, h.Close(within(t)))
 	if t.Failed() {
@@ -582,6 +585,5 @@ func contractRestartMidStream(t *testing.T, w world) {
 		}
 		slices.Sort(missing)
 		t.Log("not answered:", missing)
-		fmt.Fprintln(os.Stderr, missing)
 	}
 }

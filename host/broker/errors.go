@@ -38,8 +38,10 @@ type Refusal int
 const (
 	// RefusedOther is any text not known here.
 	RefusedOther Refusal = iota
-	// RefusedLogin: login or passcode is wrong, or cannot be sent at all.
+	// RefusedLogin: login or passcode is wrong.
 	RefusedLogin
+	// RefusedCredentials: login or passcode cannot even be sent by STOMP.
+	RefusedCredentials
 	// RefusedDestination: the account may not read the message destination.
 	RefusedDestination
 	// RefusedAlreadySubscribed: another session holds the subscription.
@@ -50,7 +52,7 @@ const (
 	RefusedSend
 )
 
-// RefusedError is an ERROR frame of the broker.
+// RefusedError is an ERROR frame of the broker, or RefusedCredentials.
 type RefusedError struct {
 	Kind Refusal
 	// Text is the broker's own, in one line of at most 500 bytes, without the passcode.
@@ -60,6 +62,8 @@ type RefusedError struct {
 func (e *RefusedError) Error() string {
 	text := "the broker refused: " + e.Text
 	switch e.Kind {
+	case RefusedCredentials:
+		return e.Text
 	case RefusedLogin:
 		return text + "; check the API key id and secret, or email and password"
 	case RefusedDestination:

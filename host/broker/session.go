@@ -63,7 +63,7 @@ func (b *Broker) open(ctx context.Context, subscribe bool) (*session, error) {
 		frame.HeartBeat, fmt.Sprintf("0,%d", o.HeartBeat.Milliseconds()),
 	)
 	if err != nil {
-		return fail(StageCredentials, &RefusedError{Kind: RefusedLogin, Text: err.Error()})
+		return fail(StageCredentials, &RefusedError{Kind: RefusedCredentials, Text: err.Error()})
 	}
 
 	raw, err := o.Dial(ctx, "tcp", o.Addr)

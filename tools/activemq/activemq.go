@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -112,7 +113,8 @@ func (b *Broker) ClientTLS() (*tls.Config, error) {
 func (b *Broker) run(ctx context.Context, verb string) error {
 	command := exec.CommandContext(ctx, "bash", filepath.Join(b.dir, "activemq.sh"), verb)
 	// Without a port the script takes the one of the last start, else a free one.
-	command.Env = append(os.Environ(), "AMQ_DIR="+b.dir, "AMQ_PORT=")
+	command.Env = append(os.Environ(), "AMQ_DIR="+b.dir, "AMQ_PORT=",
+		"AMQ_PARENT="+strconv.Itoa(os.Getpid())) // a test that panics leaves no broker behind
 	var output bytes.Buffer
 	command.Stdout, command.Stderr = &output, &output
 	err := command.Run()

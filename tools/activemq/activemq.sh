@@ -4,11 +4,13 @@
 #   AMQ_DIR   state, log and certificates (default: $TMPDIR/fn-threatq-activemq)
 #   AMQ_PORT  TLS port (default: the port of the last start, else a free one)
 #   AMQ_HEAP  heap of the Java machine (default 512m)
+#   AMQ_PARENT  a process id: the broker ends when that process does (default: none)
+#   AMQ_HOME  where ActiveMQ is installed (default /usr/share/activemq)
 # "start" returns when the port answers and prints where; users are in activemq.xml.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 dir=${AMQ_DIR:-${TMPDIR:-/tmp}/fn-threatq-activemq}
-home=/usr/share/activemq
+home=${AMQ_HOME:-/usr/share/activemq}
 pidfile=$dir/pid
 
 alive() { [ -s "$pidfile" ] && kill -0 "$(cat "$pidfile")" 2>/dev/null; }
@@ -72,6 +74,10 @@ L
     -Damq.data="$dir/data" -Damq.certs="$dir/certs" -Damq.port="$port" \
     -jar $home/bin/activemq.jar start "xbean:file:$here/activemq.xml" >>"$dir/log" 2>&1 </dev/null &
   echo $! > "$pidfile"
+  if [ -n "${AMQ_PARENT:-}" ]; then
+    setsid bash -c 'while kill -0 "$0" && kill -0 "$1"; do sleep 1; done; kill "$1"' \
+      "$AMQ_PARENT" "$(cat "$pidfile")" >/dev/null 2>&1 </dev/null &
+  fi
   for _ in $(seq 1200); do
     answers "$port" && { echo "up: pid=$(cat "$pidfile") tls=127.0.0.1:$port ca=$dir/certs/ca.pem"; return; }
     alive || { echo "ActiveMQ ended at once; the end of $dir/log:" >&2; tail -20 "$dir/log" >&2; exit 1; }
@@ -101,5 +107,5 @@ status)
 clean)
   alive && { echo "it is running: stop it first" >&2; exit 1; }
   rm -rf "$dir/data" "$dir/tmp" "$dir/conf" "$dir/certs" "$dir/log" "$dir/openssl.log" "$dir/port" ;;
-*) sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+*) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
