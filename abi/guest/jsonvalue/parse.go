@@ -21,9 +21,11 @@ func (e *SyntaxError) Error() string {
 	return "JSON: " + e.Problem + " at byte " + strconv.Itoa(e.Offset)
 }
 
-// Parse checks the whole text and returns its value. The value looks into the
-// text, which must not be changed as long as the value is used.
-func Parse(text []byte) (Value, error) {
+// Parse checks the whole text and returns its value. It keeps a copy of the
+// text, of which all texts that are read are parts: one allocation for all.
+func Parse(text []byte) (Value, error) { return parse(string(text)) }
+
+func parse(text string) (Value, error) {
 	if uint64(len(text)) > math.MaxUint32 {
 		return Value{}, &SyntaxError{Offset: math.MaxUint32, Problem: "text is too long"}
 	}
@@ -31,27 +33,25 @@ func Parse(text []byte) (Value, error) {
 	if err := p.document(); err != nil {
 		return Value{}, err
 	}
-	if p.nonASCII && !utf8.Valid(text) {
+	if p.nonASCII && !utf8.ValidString(text) {
 		// Done once here, so that every view, also a Raw one, is UTF-8.
-		return Parse(validUTF8(text))
+		return parse(validUTF8(text))
 	}
 	return Value{document: &document{text: text, nodes: p.nodes}}, nil
 }
 
 // validUTF8 puts U+FFFD in place of each byte that is not UTF-8.
-func validUTF8(text []byte) []byte {
+func validUTF8(text string) string {
 	valid := make([]byte, 0, len(text)+16)
-	for len(text) > 0 {
-		r, size := utf8.DecodeRune(text)
+	for _, r := range text {
 		valid = utf8.AppendRune(valid, r)
-		text = text[size:]
 	}
-	return valid
+	return string(valid)
 }
 
 // document is a checked text with its values in the order of the text.
 type document struct {
-	text  []byte
+	text  string
 	nodes []node
 }
 
@@ -68,7 +68,7 @@ type node struct {
 }
 
 type parser struct {
-	text     []byte
+	text     string
 	nodes    []node
 	nonASCII bool
 	// checkOnly leaves out the nodes.
@@ -163,7 +163,7 @@ func (p *parser) word(i int, word string, kind Kind) (int, error) {
 	if end > len(p.text) {
 		return i, p.fail(len(p.text), "")
 	}
-	if string(p.text[i:end]) != word {
+	if p.text[i:end] != word {
 		return i, p.fail(i, word+" is expected")
 	}
 	p.add(kind, i, end, false)
@@ -269,7 +269,7 @@ func (p *parser) number(start int) (int, error) {
 }
 
 // digits returns the index behind the digits that begin at i.
-func digits(text []byte, i int) int {
+func digits(text string, i int) int {
 	for i < len(text) && text[i]-'0' < 10 {
 		i++
 	}
@@ -351,7 +351,7 @@ func isHex(c byte) bool {
 }
 
 // load64 reads eight bytes; the compiler makes one load of it.
-func load64[T []byte | string](b T) uint64 {
+func load64(b string) uint64 {
 	_ = b[7]
 	return uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 |
 		uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56

@@ -72,7 +72,7 @@ func (v Value) member(key string) Value {
 			if v.at(i).Text() == key {
 				found = i + 1
 			}
-		} else if string(d.text[k.start:k.end]) == key {
+		} else if d.text[k.start:k.end] == key {
 			found = i + 1
 		}
 		i = nodes[i+1].next
@@ -156,16 +156,16 @@ func (v Value) Text() string {
 		if n.escaped {
 			return unescape(v.document.text[n.start:n.end])
 		}
-		return string(v.document.text[n.start:n.end])
+		return v.document.text[n.start:n.end]
 	case Number, Bool:
 		n := v.node()
-		return string(v.document.text[n.start:n.end])
+		return v.document.text[n.start:n.end]
 	}
 	return ""
 }
 
 // unescape decodes a checked string.
-func unescape(text []byte) string {
+func unescape(text string) string {
 	decoded := make([]byte, 0, len(text))
 	for i := 0; i < len(text); i++ {
 		if text[i] != '\\' {
@@ -205,9 +205,9 @@ func unescape(text []byte) string {
 	return string(decoded)
 }
 
-func hexRune(digits []byte) rune {
+func hexRune(digits string) rune {
 	var r rune
-	for _, c := range digits[:4] {
+	for _, c := range []byte(digits[:4]) {
 		switch {
 		case c <= '9':
 			c -= '0'
@@ -223,12 +223,10 @@ func hexRune(digits []byte) rune {
 // systems write ids either way). A fraction is cut off. Anything else, and what
 // does not fit, is 0.
 func (v Value) Int() int64 {
-	switch v.Kind() {
-	case Number, String:
-	default:
+	text := v.numeral()
+	if text == "" {
 		return 0
 	}
-	text := strings.TrimSpace(v.Text())
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
 		return n
 	}
@@ -242,16 +240,22 @@ func (v Value) Int() int64 {
 // Float returns a number, or a string that holds one; else 0, also for what
 // does not fit.
 func (v Value) Float() float64 {
-	switch v.Kind() {
-	case Number, String:
-	default:
-		return 0
-	}
-	f, err := strconv.ParseFloat(strings.TrimSpace(v.Text()), 64)
+	f, err := strconv.ParseFloat(v.numeral(), 64)
 	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
 		return 0
 	}
 	return f
+}
+
+// numeral returns the text of a number, or of a string without blanks around it.
+func (v Value) numeral() string {
+	switch v.Kind() {
+	case Number:
+		return v.Text()
+	case String:
+		return strings.TrimSpace(v.Text())
+	}
+	return ""
 }
 
 // Bool is true for true, for numbers but 0, and for the texts that Truth knows.
@@ -276,16 +280,20 @@ func Truth(text string) bool {
 	return false
 }
 
-// Raw returns the JSON text of the value, a view; of a missing one it is nil,
-// which is written as null.
+// Raw returns the JSON text of the value; of a missing one it is nil, which is
+// written as null.
 func (v Value) Raw() Raw {
 	if v.document == nil {
 		return nil
 	}
+	return Raw(v.raw())
+}
+
+func (v Value) raw() string {
 	n := v.node()
 	start, end := n.start, n.end
 	if n.kind == String {
 		start, end = start-1, end+1
 	}
-	return Raw(v.document.text[start:end:end])
+	return v.document.text[start:end]
 }

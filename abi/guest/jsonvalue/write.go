@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"unicode/utf8"
+	"unsafe"
 )
 
 // Raw is JSON text. Nil stands for null.
@@ -86,7 +87,7 @@ func Append(dst []byte, v any) []byte {
 		if !v.Exists() {
 			return append(dst, "null"...)
 		}
-		return append(dst, v.Raw()...)
+		return append(dst, v.raw()...)
 	case []string:
 		return appendList(dst, v, AppendString)
 	case []int64:
@@ -135,14 +136,16 @@ func appendRaw(dst []byte, raw Raw) []byte {
 	if len(raw) == 0 {
 		return append(dst, "null"...)
 	}
-	p := parser{text: raw, checkOnly: true}
+	// The view ends with this function, and nobody writes meanwhile.
+	text := unsafe.String(unsafe.SliceData(raw), len(raw))
+	p := parser{text: text, checkOnly: true}
 	if err := p.document(); err != nil {
 		panic("jsonvalue: a Raw is not JSON: " + err.Error())
 	}
-	if p.nonASCII && !utf8.Valid(raw) {
-		raw = validUTF8(raw)
+	if p.nonASCII && !utf8.ValidString(text) {
+		text = validUTF8(text)
 	}
-	return append(dst, raw...)
+	return append(dst, text...)
 }
 
 // appendFloat writes small and large numbers with an exponent.
