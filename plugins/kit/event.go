@@ -317,10 +317,10 @@ func (k *Kit) adopt(event *Event, incident Incident, wanted []Attribute) *Event 
 func (k *Kit) UpdateEvent(event *Event, incident Incident) (changed bool) {
 	var title, description any = jsonvalue.Omit, jsonvalue.Omit
 	if t := eventTitle(k.IncidentID, incident.Name()); !sameText(t, event.Title) {
-		title, changed = t, true
+		title, event.Title, changed = t, t, true
 	}
 	if d := k.eventDescription(incident); !text.SameDescription(d, event.Description) {
-		description, changed = d, true
+		description, event.Description, changed = d, d, true
 	}
 	if changed {
 		k.must(write("PUT", eventPath(event.ID), jsonvalue.Obj("title", title, "description", description), true))

@@ -21,6 +21,8 @@ type Kit struct {
 	known    map[string]names
 	// attributes are those of EventAttributes, once known.
 	attributes []Attribute
+	// kinds are the object types, once known, by all their names.
+	kinds map[string]objectKind
 	// weakRole says that ThreatQ hid a look-up table from us.
 	weakRole bool
 }

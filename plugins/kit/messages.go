@@ -13,6 +13,10 @@ func Count(n int, noun string) string {
 	return strconv.Itoa(n) + " " + noun
 }
 
+// IncidentGone is said of an incident that SOAR answers 404 for. It may also
+// stand in a workspace that is closed to us, so nothing is concluded from it.
+const IncidentGone = "The incident no longer exists in SOAR, or its workspace is closed to the integration's account; nothing done in ThreatQ."
+
 // Line tells the user what became of an indicator.
 func (i Indicator) Line() string {
 	line := strings.TrimSpace(i.Type + " " + i.Value)

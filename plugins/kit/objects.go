@@ -33,9 +33,8 @@ func (k *Kit) SyncObjects(event *Event, incident Incident) (count int, problems 
 	if len(mapped) == 0 {
 		return 0, nil
 	}
-	var kinds map[string]objectKind
 	values := make([][]string, len(mapped))
-	strands := []func(){func() { kinds = k.objectKinds() }}
+	strands := []func(){k.ExpectObjects}
 	for i, p := range mapped {
 		strands = append(strands, func() { values[i], _ = k.values(incident, p.field, false) })
 	}
@@ -45,7 +44,7 @@ func (k *Kit) SyncObjects(event *Event, incident Incident) (count int, problems 
 	var candidates []typing.Candidate
 	var indicatorText []string
 	for i, p := range mapped {
-		kind, ok := kinds[foldName(p.name)]
+		kind, ok := k.kinds[foldName(p.name)]
 		if !ok {
 			problems = append(problems, "custom_objects: ThreatQ has no object "+quote(p.name)+"; the pair is skipped")
 			continue
@@ -113,9 +112,13 @@ func byCollection(objects []wantedObject) [][]int {
 	return groups
 }
 
-// objectKinds finds object types under all the names they have (contract:
-// grammar of custom_attributes and custom_objects).
-func (k *Kit) objectKinds() map[string]objectKind {
+// ExpectObjects reads ahead the object types, if custom_objects needs them. They
+// are found under all the names they have (contract: grammar of
+// custom_attributes and custom_objects).
+func (k *Kit) ExpectObjects() {
+	if k.kinds != nil || len(k.pairs("custom_objects")) == 0 {
+		return
+	}
 	kinds := map[string]objectKind{}
 	for row := range k.must(get(abi.ThreatQ, "/api/objects", allRows())).Body.Get("data").Items() {
 		kind := objectKind{collection: row.Get("collection").Text(), field: "value"}
@@ -133,7 +136,7 @@ func (k *Kit) objectKinds() map[string]objectKind {
 			}
 		}
 	}
-	return kinds
+	k.kinds = kinds
 }
 
 func foldName(name string) string {

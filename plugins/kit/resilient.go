@@ -60,13 +60,15 @@ type Artifact struct {
 	creator     jsonvalue.Value
 }
 
-// Artifact reads the action's artifact. ok is false when it was deleted: the
-// artifact is gone while its incident can be read.
+// Artifact reads the action's artifact. ok is false when it is gone: it was
+// deleted, or its incident cannot be found any more, which TryIncident tells.
 func (k *Kit) Artifact() (artifact Artifact, ok bool) {
 	path := "/incidents/" + id(k.IncidentID) + "/artifacts/" + id(k.ArtifactID)
 	result := k.do(get(abi.Resilient, path, namesAndObjects()))
 	if result.NotFound() {
-		k.Incident()
+		if _, err := k.TryIncident(); err != nil && err.Status != 404 {
+			k.GiveUp(err)
+		}
 		return Artifact{}, false
 	}
 	if result.Err != nil {

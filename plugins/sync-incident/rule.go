@@ -3,8 +3,8 @@
 package syncincident
 
 import (
+	"slices"
 	"strconv"
-	"strings"
 
 	"fn-threatq/abi"
 	"fn-threatq/abi/guest"
@@ -37,6 +37,7 @@ func syncIncident(a *guest.Action) guest.Reply {
 	k.Together(
 		func() { incident, unreadable = k.TryIncident() },
 		func() { event = k.FindEvent() },
+		k.ExpectObjects,
 		func() {
 			if a.Operation == "created" {
 				k.ExpectNewEvent()
@@ -46,45 +47,54 @@ func syncIncident(a *guest.Action) guest.Reply {
 		return gone(k, unreadable)
 	}
 
-	var state string
-	var objects int
-	var problems []string
 	if event == nil {
-		event, state = k.CreateEvent(), "created"
-		objects, problems = k.SyncObjects(event, incident)
-	} else {
-		state, objects, problems = update(k, event, incident)
+		event = k.CreateEvent()
 	}
-	attributes := k.EventAttributes(incident)
-	parts := []string{"Synced to ThreatQ event " + kit.ID(event.ID) + " (" + state + ")", kit.Count(countValues(attributes), "attribute")}
+	var changed bool
+	var objects int
+	var problems, objectProblems []string
+	var artifacts kit.Tally
+	k.Together(
+		func() {
+			if !event.Created {
+				changed, problems = update(k, event, incident)
+			}
+		},
+		func() { objects, objectProblems = k.SyncObjects(event, incident) },
+		func() {
+			if a.Field(fieldArtifacts).Bool() {
+				artifacts = k.ImportArtifacts(event.ID)
+			}
+		})
+	state := "unchanged"
+	switch {
+	case event.Created:
+		state = "created"
+	case changed:
+		state = "updated"
+	}
+	problems = slices.Concat(problems, objectProblems, artifacts.Problems)
+	summary := "Synced to ThreatQ event " + kit.ID(event.ID) + " (" + state + "), " + kit.Count(countValues(k.EventAttributes(incident)), "attribute")
 	if objects > 0 {
-		parts = append(parts, kit.Count(objects, "object"))
+		summary += ", " + kit.Count(objects, "object")
 	}
 	if a.Field(fieldArtifacts).Bool() {
-		tally := k.ImportArtifacts(event.ID)
-		parts = append(parts, strconv.Itoa(tally.Done)+" of "+kit.Count(tally.All, "artifact"))
-		problems = append(problems, tally.Problems...)
+		summary += ", " + strconv.Itoa(artifacts.Done) + " of " + kit.Count(artifacts.All, "artifact")
 	}
 	if !a.Field(fieldIndicators).Bool() {
-		return report(k, event.ID, strings.Join(parts, ", "), problems)
+		return report(k, event.ID, summary, problems)
 	}
-	return addArtifacts(k, k.PlanImport(event.ID, strings.Join(parts, ", "), problems))
+	return addArtifacts(k, k.PlanImport(event.ID, summary, problems))
 }
 
 // update changes what differs; an incident without a change writes nothing.
-func update(k *kit.Kit, event *kit.Event, incident kit.Incident) (string, int, []string) {
+func update(k *kit.Kit, event *kit.Event, incident kit.Incident) (changed bool, problems []string) {
 	var renamed bool
-	var changes, objects int
-	var problems, objectProblems []string
+	var changes int
 	k.Together(
 		func() { renamed = k.UpdateEvent(event, incident) },
-		func() { changes, problems = k.SyncEvent(event, incident) },
-		func() { objects, objectProblems = k.SyncObjects(event, incident) })
-	state := "unchanged"
-	if renamed || changes > 0 {
-		state = "updated"
-	}
-	return state, objects, append(problems, objectProblems...)
+		func() { changes, problems = k.SyncEvent(event, incident) })
+	return renamed || changes > 0, problems
 }
 
 // addArtifacts adds indicators of the event to the incident, a batch a turn. The
@@ -121,15 +131,14 @@ func markDeleted(k *kit.Kit) guest.Reply {
 // gone ends the action of an incident that cannot be read. A 404 may mean a
 // workspace that is closed to us as well, so nothing is recorded in ThreatQ.
 func gone(k *kit.Kit, err *guest.CallError) guest.Reply {
-	const message = "The incident no longer exists in SOAR, or its workspace is closed to the integration's account; nothing done in ThreatQ."
 	switch {
 	case err.Status != 404:
 		k.GiveUp(err)
 	case k.Field(fieldArtifacts).Exists() || k.Field(fieldIndicators).Exists():
 		// A user asked for it, who sees the incident.
-		k.Fail(abi.CodeNotFound, message)
+		k.Fail(abi.CodeNotFound, kit.IncidentGone)
 	}
-	return guest.Done(message)
+	return guest.Done(kit.IncidentGone)
 }
 
 func countValues(attributes []kit.Attribute) int {

@@ -375,6 +375,29 @@ func TestCustomAttributes(t *testing.T) {
 	assert.Equal(t, "Low", attribute(t, w, "Severity"), "a field that does not exist replaces nothing")
 }
 
+func TestSeveralValuesAreSeveralAttributes(t *testing.T) {
+	w := newWorld(t, threatqtest.Options{})
+	w.SOAR.UpdateIncident(incident, map[string]any{"incident_type_ids": []any{"Phishing", "Malware"}})
+	done(t, w, "created")
+	assert.Equal(t, "Malware|Phishing", attribute(t, w, "Incident Type"))
+	w.SOAR.UpdateIncident(incident, map[string]any{"incident_type_ids": []any{"Malware", "System Intrusion"}})
+	done(t, w, "modified")
+	assert.Equal(t, "Malware|System Intrusion", attribute(t, w, "Incident Type"))
+	w.SOAR.UpdateIncident(incident, map[string]any{"incident_type_ids": []any{}})
+	done(t, w, "modified")
+	assert.Empty(t, attribute(t, w, "Incident Type"))
+}
+
+// TestForeignAttributesStay: an analyst's own attributes are none of ours.
+func TestForeignAttributesStay(t *testing.T) {
+	w := newWorld(t, threatqtest.Options{})
+	done(t, w, "created")
+	w.ThreatQ.AddAttribute("events", 55, "Campaign", "Dragon", "Analyst")
+	w.SOAR.UpdateIncident(incident, map[string]any{"severity_code": "High"})
+	done(t, w, "modified")
+	assert.Equal(t, "Dragon", attribute(t, w, "Campaign"))
+}
+
 func TestUnreadableFieldDefinitionRemovesNothing(t *testing.T) {
 	w := newWorld(t, threatqtest.Options{})
 	w.Settings["custom_attributes"] = "internal_confidence=Confidence"

@@ -4,6 +4,7 @@
 package syncindicator
 
 import (
+	"fn-threatq/abi"
 	"fn-threatq/abi/guest"
 	"fn-threatq/plugins/kit"
 	"fn-threatq/plugins/kit/typing"
@@ -21,10 +22,10 @@ func Rules() map[string]guest.Rule {
 }
 
 func syncIndicator(a *guest.Action) guest.Reply {
-	if a.Operation == "deleted" {
-		return deleted(a)
-	}
 	k := kit.New(a)
+	if a.Operation == "deleted" {
+		return deleted()
+	}
 
 	var artifact kit.Artifact
 	var exists bool
@@ -33,7 +34,7 @@ func syncIndicator(a *guest.Action) guest.Reply {
 		func() { artifact, exists = k.Artifact() },
 		func() { event = k.FindEvent() })
 	if !exists {
-		return deleted(a)
+		return gone(k)
 	}
 
 	wish := kit.Wish{
@@ -66,8 +67,19 @@ func syncIndicator(a *guest.Action) guest.Reply {
 }
 
 // deleted ends the action of an artifact that is gone: intelligence outlives it.
-func deleted(a *guest.Action) guest.Reply {
+func deleted() guest.Reply {
 	return guest.Done("The artifact was deleted in SOAR; nothing done in ThreatQ.")
+}
+
+func gone(k *kit.Kit) guest.Reply {
+	if _, err := k.TryIncident(); err == nil {
+		return deleted()
+	}
+	if k.Field(fieldStatus).Exists() || k.Field(fieldConfidence).Exists() {
+		// A user asked for it, who sees the incident.
+		k.Fail(abi.CodeNotFound, kit.IncidentGone)
+	}
+	return guest.Done(kit.IncidentGone)
 }
 
 func report(k *kit.Kit, event *kit.Event, indicators []kit.Indicator, outcome typing.Outcome) guest.Reply {

@@ -292,6 +292,20 @@ func TestDeletedArtifactDoesNothing(t *testing.T) {
 	}
 }
 
+func TestArtifactOfAnIncidentThatIsGoneDoesNothing(t *testing.T) {
+	w := newWorld(t, threatqtest.Options{})
+	id := w.SOAR.AddArtifact(incident, "DNS Name", "bad.example.com")
+	w.SOAR.DeleteIncident(incident)
+	out := w.Run(action(id))
+	require.NotNil(t, out.Reply, "%+v", out.Fail)
+	assert.True(t, out.Reply.Success)
+	assert.Contains(t, out.Reply.Message, "The incident no longer exists in SOAR")
+	out = w.Run(action(id, "threatq_indicator_status", "Active"))
+	require.NotNil(t, out.Fail)
+	assert.Equal(t, abi.CodeNotFound, out.Fail.Code)
+	assert.Empty(t, w.Writes())
+}
+
 func TestForbiddenIncidentIsAnErrorAndNoDeletion(t *testing.T) {
 	w := newWorld(t, threatqtest.Options{})
 	id := w.SOAR.AddArtifact(incident, "DNS Name", "bad.example.com")

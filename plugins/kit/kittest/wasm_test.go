@@ -3,6 +3,7 @@ package kittest_test
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"os"
 	"testing"
 	"time"
@@ -22,11 +23,34 @@ import (
 	"fn-threatq/tools/buildplugins/build"
 )
 
+var update = flag.Bool("update", false, "write the warm-up inputs of the modules anew")
+
+// TestWarmUpIsTheLastTurnOfADialogue keeps the warm-up inputs of the modules in
+// step with the rules. The last turn replays all of a dialogue, and so fills the
+// caches and the memory that any turn needs.
+func TestWarmUpIsTheLastTurnOfADialogue(t *testing.T) {
+	for _, name := range names {
+		t.Run(name, func(t *testing.T) {
+			path := "../../" + name + "/warmup.json"
+			turns := dialogue(t, name).Last.Turns
+			want := "[" + string(turns[len(turns)-1].Input) + "]\n"
+			if *update {
+				require.NoError(t, os.WriteFile(path, []byte(want), 0o644))
+			}
+			got, err := os.ReadFile(path)
+			require.NoError(t, err)
+			assert.Equal(t, want, string(got), "run this test with -update and build the modules again")
+		})
+	}
+}
+
+var names = []string{"add-indicator", "sync-incident", "sync-indicator"}
+
 // TestModulesAnswerAsTheRulesDoNatively plays dialogues that were had natively
 // through the built modules: each turn must answer the same bytes.
 func TestModulesAnswerAsTheRulesDoNatively(t *testing.T) {
 	ctx := context.Background()
-	built, err := build.Plugins(ctx, build.Options{Root: "../../..", Out: t.TempDir(), Names: []string{"sync-incident", "sync-indicator", "add-indicator"}})
+	built, err := build.Plugins(ctx, build.Options{Root: "../../..", Out: t.TempDir(), Names: names})
 	require.NoError(t, err)
 	box, err := sandbox.New(ctx, sandbox.Options{})
 	require.NoError(t, err)
@@ -40,15 +64,18 @@ func TestModulesAnswerAsTheRulesDoNatively(t *testing.T) {
 			w := dialogue(t, b.Name)
 			require.NotNil(t, w.Last.Last().Reply, "%+v", w.Last.Last().Fail)
 			for n, turn := range w.Last.Turns {
-				out, err := module.Turn(ctx, sandbox.TurnInput{Input: turn.Input, Now: time.UnixMilli(1_580_479_200_000), Seed: 1})
+				out, err := module.Turn(ctx, sandbox.TurnInput{Input: turn.Input, Now: now(), Seed: 1})
 				require.NoError(t, err, "turn %d", n+1)
 				assert.Equal(t, string(turn.Answer), string(out.Answer), "turn %d", n+1)
 				t.Logf("turn %d: %d bytes in, %v, %d KB", n+1, len(turn.Input), out.Duration, out.MemoryBytes>>10)
 			}
+			assert.Zero(t, module.Stats().Outgrown, "the warm-up leaves enough memory")
 			t.Logf("%s: %d KB, %+v", b.Name, b.Size>>10, module.Stats())
 		})
 	}
 }
+
+func now() time.Time { return time.UnixMilli(1_580_479_200_000) }
 
 // dialogue has one long dialogue natively.
 func dialogue(t *testing.T, name string) *kittest.World {
@@ -56,7 +83,7 @@ func dialogue(t *testing.T, name string) *kittest.World {
 	rules := map[string]map[string]guest.Rule{
 		"sync-incident": syncincident.Rules(), "sync-indicator": syncindicator.Rules(), "add-indicator": addindicator.Rules(),
 	}[name]
-	w := kittest.New(t, rules, "../../"+name+"/manifest.json", resilienttest.Options{}, threatqtest.Options{})
+	w := kittest.New(t, rules, "../../"+name+"/manifest.json", resilienttest.Options{Now: now}, threatqtest.Options{Now: now})
 	yes, high := abi.JSON(`"Yes"`), abi.JSON(`"High"`)
 	switch name {
 	case "sync-incident":

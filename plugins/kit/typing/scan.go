@@ -302,36 +302,54 @@ func (s *scanner) words() {
 // isNameRune covers file names, which may hold more than host names.
 func isNameRune(r rune) bool { return isHostRune(r) || r == '+' || r == '~' || r == '$' }
 
+// word parts at what stands in no name: two dots in a row.
 func (s *scanner) word(start, end int) {
-	for start < end && strings.IndexByte(".-", s.text[start]) >= 0 {
-		start++
-	}
-	for end > start && strings.IndexByte(".-", s.text[end-1]) >= 0 {
-		end--
-	}
-	word := s.text[start:end]
-	if !strings.Contains(word, ".") {
-		return
-	}
-	if isFileName(word) {
-		s.emit(start, end, rankFile, Candidate{Type: TypeFilename, Value: word})
-		return
-	}
-	// Parts at what no host name holds: two dots in a row and the characters of file names only.
 	begin := start
 	for i := start; i <= end; i++ {
-		if i == end || strings.IndexByte("+~$", s.text[i]) >= 0 || s.text[i] == '.' && s.text[i-1] == '.' {
-			s.domain(begin, s.text[begin:i])
+		if i == end || s.text[i] == '.' && s.at(i+1) == '.' {
+			s.name(begin, i)
 			begin = i + 1
 		}
 	}
 }
 
-func (s *scanner) domain(start int, name string) {
-	trimmed := strings.TrimLeft(name, ".-")
-	start += len(name) - len(trimmed)
-	name = strings.TrimRight(trimmed, ".-_")
-	if !strings.Contains(name, ".") {
+func (s *scanner) name(start, end int) {
+	start, end = s.trimName(start, end)
+	if s.file(start, end) {
+		return
+	}
+	// What only file names may hold parts domains.
+	begin := start
+	for i := start; i <= end; i++ {
+		if i == end || strings.IndexByte("+~$", s.text[i]) >= 0 {
+			s.domain(begin, i)
+			begin = i + 1
+		}
+	}
+}
+
+func (s *scanner) trimName(start, end int) (int, int) {
+	for start < end && strings.IndexByte(".-", s.text[start]) >= 0 {
+		start++
+	}
+	for end > start && strings.IndexByte(".-_", s.text[end-1]) >= 0 {
+		end--
+	}
+	return start, end
+}
+
+func (s *scanner) file(start, end int) bool {
+	if !isFileName(s.text[start:end]) {
+		return false
+	}
+	s.emit(start, end, rankFile, Candidate{Type: TypeFilename, Value: s.text[start:end]})
+	return true
+}
+
+func (s *scanner) domain(start, end int) {
+	start, end = s.trimName(start, end)
+	name := s.text[start:end]
+	if !strings.Contains(name, ".") || s.file(start, end) {
 		return
 	}
 	// The last part of a path is no domain; what follows "//" is.
@@ -339,36 +357,29 @@ func (s *scanner) domain(start int, name string) {
 	if before == '\\' || before == '/' && start > 1 && s.at(start-2) != '/' {
 		return
 	}
-	if isASCII(name) || !mixesScripts(name) && len(name) <= 512 {
-		if host, state := hostName(name); state == qualifiedHost && hasKnownTLD(host) {
-			s.emitDomain(start, start+len(name), host)
+	ascii := isASCII(name)
+	if ascii || !mixesScripts(name) {
+		if s.knownDomain(start, end) || ascii {
 			return
 		}
 	}
-	if isASCII(name) {
-		return
-	}
-	for i := 0; i < len(name); {
-		if name[i] >= 0x80 {
-			i++
-			continue
+	for i := start; i < end; i++ {
+		if begin := i; s.text[i] < utf8.RuneSelf {
+			for i < end && s.text[i] < utf8.RuneSelf {
+				i++
+			}
+			if from, to := s.trimName(begin, i); !s.file(from, to) {
+				s.knownDomain(from, to)
+			}
 		}
-		end := i
-		for end < len(name) && name[end] < 0x80 {
-			end++
-		}
-		piece := strings.Trim(name[i:end], ".-_")
-		if host, state := hostName(piece); state == qualifiedHost && hasKnownTLD(host) {
-			at := start + i + strings.Index(name[i:end], piece)
-			s.emitDomain(at, at+len(piece), host)
-		}
-		i = end
 	}
 }
 
-func (s *scanner) emitDomain(start, end int, host string) {
-	if isFileName(host) {
-		return
+// knownDomain emits a name under a known top-level domain, with the port that may follow.
+func (s *scanner) knownDomain(start, end int) bool {
+	host, state := hostName(s.text[start:end])
+	if state != qualifiedHost || !hasKnownTLD(host) {
+		return false
 	}
 	c := Candidate{Type: TypeFQDN, Value: host}
 	if s.at(end) == ':' {
@@ -378,6 +389,7 @@ func (s *scanner) emitDomain(start, end int, host string) {
 		}
 	}
 	s.emit(start, end, rankFQDN, c)
+	return true
 }
 
 // mixesScripts tells a domain that follows a word of a script without blanks from an international domain.
