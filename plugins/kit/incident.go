@@ -80,6 +80,14 @@ func (k *Kit) eventAttributes(incident Incident) []Attribute {
 	values := make([][]string, len(incidentAttributes)+len(mapped))
 	states := make([]fieldState, len(values))
 	var strands []func()
+	read := func(i int, field string, labelled bool) {
+		job := func() { values[i], states[i] = k.values(incident, field, labelled) }
+		if needsDefinition(incident.Field(field)) {
+			strands = append(strands, job)
+			return
+		}
+		job()
+	}
 	for i, a := range incidentAttributes {
 		if a.write != nil {
 			if v := incident.Get(a.field); !v.IsNull() {
@@ -87,15 +95,13 @@ func (k *Kit) eventAttributes(incident Incident) []Attribute {
 			}
 			continue
 		}
-		strands = append(strands, func() {
-			if v := incident.Get(a.field); !v.IsNull() {
-				values[i], states[i] = k.values(incident, a.field, a.labelled)
-			}
-		})
+		if incident.Get(a.field).IsNull() {
+			continue
+		}
+		read(i, a.field, a.labelled)
 	}
 	for j, p := range mapped {
-		i := len(incidentAttributes) + j
-		strands = append(strands, func() { values[i], states[i] = k.values(incident, p.field, false) })
+		read(len(incidentAttributes)+j, p.field, false)
 	}
 	k.Together(strands...)
 

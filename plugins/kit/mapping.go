@@ -60,7 +60,7 @@ const (
 // where a key is missing, the field's definition decides, and is read.
 func (k *Kit) values(incident Incident, field string, selects bool) ([]string, fieldState) {
 	v := incident.Field(field)
-	if v.Exists() && !needsDefinition(v) {
+	if !needsDefinition(v) {
 		return plainValues(v, nil), fieldRead
 	}
 	result := k.do(get(abi.Resilient, "/types/incident/fields/"+field, nil))
@@ -78,6 +78,9 @@ func (k *Kit) values(incident Incident, field string, selects bool) ([]string, f
 }
 
 func needsDefinition(v jsonvalue.Value) bool {
+	if !v.Exists() {
+		return true
+	}
 	if v.Kind() == jsonvalue.Array {
 		for item := range v.Items() {
 			if item.Kind() == jsonvalue.Number {

@@ -8,6 +8,11 @@ import "iter"
 // fixed order: the calls are the same in every replay, and strands may share
 // variables.
 func (k *Kit) Together(strands ...func()) {
+	if len(strands) == 1 {
+		// A strand of its own would cost a stack.
+		strands[0]()
+		return
+	}
 	outer := k.pause
 	var running []strand
 	defer func() {

@@ -78,7 +78,7 @@ func TestModulesAnswerAsTheRulesDoNatively(t *testing.T) {
 func now() time.Time { return time.UnixMilli(1_580_479_200_000) }
 
 // dialogue has one long dialogue natively.
-func dialogue(t *testing.T, name string) *kittest.World {
+func dialogue(t testing.TB, name string) *kittest.World {
 	t.Helper()
 	rules := map[string]map[string]guest.Rule{
 		"sync-incident": syncincident.Rules(), "sync-indicator": syncindicator.Rules(), "add-indicator": addindicator.Rules(),
