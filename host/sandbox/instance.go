@@ -24,13 +24,14 @@ type code struct {
 	meter    meter
 	limits   Limits
 	globals  []string // exports of the changeable globals
+	pages    uint32   // with which the memory begins
 	start    bool     // has a start function, exported as startExport
 	data     []wasmbin.Data
 }
 
 // image is the state from which turns start.
 type image struct {
-	memory    []byte
+	memory    *memoryImage
 	globals   []uint64
 	monotonic int64
 }
@@ -54,14 +55,19 @@ var zeroTime = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
 const startTime = 10 * time.Second
 
 // instantiate makes an instance and runs nothing of it.
-func (c *code) instantiate(ctx context.Context, expected uint64) (*instance, error) {
-	i := &instance{code: c, linear: newLinearMemory(expected, c.limits.MemoryBytes)}
+func (c *code) instantiate(ctx context.Context) (*instance, error) {
+	linear, err := newLinearMemory(uint64(c.pages)*pageSize, c.limits.MemoryBytes)
+	if err != nil {
+		return nil, err
+	}
+	i := &instance{code: c, linear: linear}
 	i.env.set(zeroTime, firstMonotonic, 0, c.limits.LogBytes)
 	// What the instance is made of must not depend on the context of the turn
 	// that happens to need it first.
 	ctx = experimental.WithMemoryAllocator(context.WithoutCancel(ctx), i.linear)
 	module, err := c.runtime.InstantiateModule(ctx, c.compiled, i.env.config())
 	if err != nil {
+		linear.Free()
 		return nil, err
 	}
 	i.module, i.memory = module, module.Memory()
@@ -108,7 +114,7 @@ func (i *instance) initialize(parent context.Context) *Error {
 
 // begin makes an instance and initialises it.
 func (c *code) begin(ctx context.Context) (*instance, *Error) {
-	i, err := c.instantiate(ctx, 0)
+	i, err := c.instantiate(ctx)
 	if err != nil {
 		return nil, &Error{Kind: KindStart, Message: "it cannot be instantiated: " + cause(err), Err: err}
 	}
@@ -125,14 +131,19 @@ func (c *code) begin(ctx context.Context) (*instance, *Error) {
 
 // fromImage makes an instance that stands where the image was taken.
 func (c *code) fromImage(ctx context.Context, m *image) (*instance, *Error) {
-	i, err := c.instantiate(ctx, uint64(len(m.memory)))
+	i, err := c.instantiate(ctx)
 	if err != nil {
 		return nil, &Error{Kind: KindStart, Message: "no instance can be made: " + cause(err), Err: err}
 	}
-	if !i.grow(len(m.memory)) || !i.restore(m) {
+	if !i.grow(len(m.memory.content)) {
 		i.close()
-		return nil, &Error{Kind: KindStart, Message: "no instance can be made: the image does not fit"}
+		return nil, &Error{Kind: KindStart, Message: "no instance can be made: there is no room for its memory"}
 	}
+	if err := m.memory.install(i.linear); err != nil {
+		i.close()
+		return nil, &Error{Kind: KindStart, Message: "no instance can be made: " + err.Error(), Err: err}
+	}
+	i.setGlobals(m)
 	return i, nil
 }
 
@@ -200,6 +211,9 @@ func (i *instance) failure(parent context.Context, during string, budget time.Du
 	case overrun:
 		e.Kind, e.Err = KindTimeout, context.DeadlineExceeded
 		e.Message = fmt.Sprintf("%s ran over its time limit of %v", during, budget)
+		if i.linear.refused {
+			e.Message += fmt.Sprintf(", after it asked for more memory than its limit of %d MB", i.code.limits.MemoryBytes>>20)
+		}
 	case parent.Err() != nil:
 		e.Kind, e.Err = KindCanceled, context.Cause(parent)
 		e.Message = fmt.Sprintf("%s was interrupted: %v", during, e.Err)
@@ -208,7 +222,7 @@ func (i *instance) failure(parent context.Context, during string, budget time.Du
 		e.Message = fmt.Sprintf("%s ended the module with exit code %d; a module must return from it", during, exit.ExitCode())
 	case i.linear.refused:
 		e.Kind = KindMemory
-		e.Message = fmt.Sprintf("%s failed after it asked for more memory than its limit of %d MB (%s)", during, i.linear.limit>>20, cause(err))
+		e.Message = fmt.Sprintf("%s failed after it asked for more memory than its limit of %d MB (%s)", during, i.code.limits.MemoryBytes>>20, cause(err))
 	default:
 		e.Message = fmt.Sprintf("%s trapped: %s", during, cause(err))
 	}
@@ -225,7 +239,7 @@ func cause(err error) string {
 // snapshot takes the image.
 func (i *instance) snapshot() *image {
 	view, _ := i.memory.Read(0, i.memory.Size())
-	m := &image{memory: slices.Clone(view), monotonic: i.env.monotonic}
+	m := &image{memory: newMemoryImage(view), monotonic: i.env.monotonic}
 	for _, g := range i.globals {
 		m.globals = append(m.globals, g.Get())
 	}
@@ -235,15 +249,19 @@ func (i *instance) snapshot() *image {
 // restore puts the image back. It reports false when that cannot be: the
 // instance is closed or its memory has another size than the image.
 func (i *instance) restore(m *image) bool {
-	if i.module.IsClosed() || i.linear.bytes == nil || int(i.memory.Size()) != len(m.memory) {
+	if i.module.IsClosed() || i.linear.size != uint64(len(m.memory.content)) || m.memory.reset(i.linear) != nil {
 		return false
 	}
-	copy(i.linear.bytes, m.memory)
+	i.setGlobals(m)
+	i.env.log = nil
+	return true
+}
+
+func (i *instance) setGlobals(m *image) {
 	for n, g := range i.globals {
 		g.Set(m.globals[n])
 	}
-	i.env.monotonic, i.env.log = m.monotonic, nil
-	return true
+	i.env.monotonic = m.monotonic
 }
 
 // grow brings a new instance to the size of the image.

@@ -172,7 +172,7 @@ func (m *Module) compile(ctx context.Context, b *wasmbin.Module) error {
 	if m.code.start = b.HasStart; b.HasStart {
 		exports = append(exports, wasmbin.Export{Name: startExport, Kind: wasmbin.KindFunction, Index: b.Start})
 	}
-	m.hidden, m.code.data = b.HiddenState, b.Data
+	m.hidden, m.code.data, m.code.pages = b.HiddenState, b.Data, b.MemoryMin
 	rewritten, err := m.code.meter.rewrite(b, exports)
 	if err != nil {
 		return &Error{Kind: KindExport, Message: err.Error(), Err: err}
@@ -255,24 +255,55 @@ func (m *Module) warmUp(ctx context.Context, inputs [][]byte) error {
 				return m.startError("", err)
 			}
 		}
-		i.env.set(zeroTime, i.env.monotonic, 0, m.code.limits.LogBytes)
-		_, e := i.turn(ctx, input)
-		// What it answers to an example is its own affair.
-		if e != nil && e.Kind != KindOutput && e.Kind != KindInput || i.module.IsClosed() {
+		if e := i.rehearse(ctx, input); e != nil {
 			return m.startError(fmt.Sprintf("in turn %d of %d of the warm-up ", n+1, len(inputs)), e)
 		}
 	}
-	if m.hidden == "" {
+	if m.hidden != "" {
+		return nil
+	}
+	m.code.data = nil // it is in the image
+	m.image = i.snapshot()
+	if i.makeRoom(ctx, inputs) {
+		m.image.memory.close()
 		m.image = i.snapshot()
-		m.code.data = nil // it is in the image
 	}
 	return nil
 }
 
-func (m *Module) startError(where string, e *Error) *Error {
-	if e == nil {
-		e = &Error{Message: "it ran to its time limit", Err: context.DeadlineExceeded}
+// makeRoom repeats the warm-up until the memory has just grown. Then the image
+// has about as much free space as the guest takes at a time, and a common turn
+// does not outgrow it; else one module would have that luck and another not. It
+// reports false when there is nothing better to be had.
+func (i *instance) makeRoom(ctx context.Context, inputs [][]byte) bool {
+	const most = 64
+	for n := range most {
+		before := i.memory.Size()
+		if i.rehearse(ctx, inputs[n%len(inputs)]) != nil {
+			return false
+		}
+		if i.memory.Size() > before {
+			return true
+		}
 	}
+	return false
+}
+
+// rehearse plays a turn of the warm-up. What the module answers to an example
+// is its own affair.
+func (i *instance) rehearse(ctx context.Context, input []byte) *Error {
+	i.env.set(zeroTime, i.env.monotonic, 0, i.code.limits.LogBytes)
+	_, e := i.turn(ctx, input)
+	switch {
+	case e != nil && (e.Kind == KindOutput || e.Kind == KindInput):
+		return nil
+	case e == nil && i.module.IsClosed():
+		return &Error{Kind: KindTimeout, Message: "it ran to its time limit", Err: context.DeadlineExceeded}
+	}
+	return e
+}
+
+func (m *Module) startError(where string, e *Error) *Error {
 	kind := KindStart
 	if e.Kind == KindCanceled {
 		kind = KindCanceled

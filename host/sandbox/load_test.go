@@ -56,9 +56,9 @@ func TestLoadRefusesWithAReason(t *testing.T) {
 		"our names":     {tiny{globals: [][]byte{{0x7f, 1, opI32, 0, opEnd}}, renamed: map[string]string{"_initialize": "fn-threatq.global.0"}}.file(t), sandbox.KindExport, "a name that the sandbox reserves"},
 		"trap in init":  {tiny{init: []byte{0}}.file(t), sandbox.KindStart, "_initialize trapped: unreachable"},
 		"trap in start": {tiny{init: []byte{0}, start: true}.file(t), sandbox.KindStart, "start function trapped: unreachable"},
-		"trap at once":  {tiny{turn: []byte{0}}.file(t), sandbox.KindStart, "in turn 1 of 1 of the warm-up ftq1_turn trapped"},
+		"trap at once":  {tiny{turn: []byte{0}}.file(t), sandbox.KindStart, "in turn 1 of 2 of the warm-up ftq1_turn trapped"},
 		"data outside":  {tiny{pages: []byte{0, 0}}.file(t), sandbox.KindStart, "data of 12 bytes at 0 lie outside its memory, which ends at 0"},
-		"trap recorded": {warmedUp(t, tiny{turn: trapOn("x")}, `["a","x"]`), sandbox.KindStart, "in turn 3 of 3 of the warm-up ftq1_turn trapped"},
+		"trap recorded": {warmedUp(t, tiny{turn: trapOn("x")}, `["a","x"]`), sandbox.KindStart, "in turn 4 of 4 of the warm-up ftq1_turn trapped"},
 		"endless": {tiny{turn: append(loop, answer(0, 1)...), manifest: guestbuild.Manifest("tiny", `{"turn_ms":50}`)}.file(t),
 			sandbox.KindStart, "ftq1_turn ran over its time limit of 50ms"},
 	} {
@@ -86,6 +86,18 @@ func warmedUp(t *testing.T, g tiny, inputs string) []byte {
 	file, err := modulefile.WithSection(g.file(t), abi.SectionWarmUp, []byte(inputs))
 	require.NoError(t, err)
 	return file
+}
+
+func TestAGuestThatBearsFewTurnsIsWellBecauseEachIsItsFirst(t *testing.T) {
+	m, err := newSandbox(t).Load(t.Context(), tiny{
+		globals: [][]byte{{0x7f, 1, opI32, 0, opEnd}},
+		// global 0 += 1; when it is 5: unreachable
+		turn: append([]byte{0x23, 0, opI32, 1, 0x6a, 0x24, 0, 0x23, 0, opI32, 5, 0x46, 0x04, 0x40, 0x00, opEnd}, answer(0, 12)...),
+	}.file(t), sandbox.Limits{})
+	require.NoError(t, err)
+	for range 10 {
+		require.Equal(t, `"0123456789"`, mustTurn(t, m, "x"))
+	}
 }
 
 func TestAnOtherABIIsToldApart(t *testing.T) {

@@ -103,7 +103,7 @@ func (m *Module) Stats() Stats {
 		s.Policy = PolicyFresh
 	}
 	if m.image != nil {
-		s.ImageBytes = len(m.image.memory)
+		s.ImageBytes = len(m.image.memory.content)
 	}
 	return s
 }
@@ -211,7 +211,11 @@ func (m *Module) Close(ctx context.Context) error {
 	for _, i := range m.idle {
 		i.close()
 	}
-	m.idle, m.image = nil, nil
+	m.idle = nil
+	if m.image != nil {
+		m.image.memory.close()
+		m.image = nil
+	}
 	m.sandbox.forget(m)
 	return m.code.compiled.Close(context.WithoutCancel(ctx))
 }

@@ -1,15 +1,18 @@
 package sandbox
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"fn-threatq/abi"
 	"fn-threatq/abi/manifest"
 )
 
-// sampleTurns builds one believable first turn for each rule and function.
+// sampleTurns builds one believable first turn for each rule and function, and
+// a long one.
 func sampleTurns(m *manifest.Manifest) ([][]byte, error) {
 	var inputs [][]byte
 	add := func(a abi.Action) error {
@@ -60,7 +63,16 @@ func sampleTurns(m *manifest.Manifest) ([][]byte, error) {
 			return nil, err
 		}
 	}
-	return inputs, nil
+	return append(inputs, padded(inputs[0])), nil
+}
+
+// padded makes an input long by a key that a module must ignore, so that the
+// image has a buffer for the inputs of most turns.
+func padded(input []byte) []byte {
+	const size = 64 << 10
+	long := append(slices.Clone(bytes.TrimSuffix(input, []byte("}"))), `,"padding":"`...)
+	long = append(long, bytes.Repeat([]byte("."), size)...)
+	return append(long, `"}`...)
 }
 
 func sampleFields(fields []manifest.Field) map[string]abi.JSON {
