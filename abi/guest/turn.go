@@ -73,13 +73,15 @@ func begin(rules map[string]Rule, input []byte, log func(string)) (*Action, Rule
 	if rule == nil {
 		return nil, nil, failure(abi.CodeRouting, `This module has no rule or function "`+a.Name+`".`, false)
 	}
-	a.turn.begin(root.Get("results"), log)
+	a.turn.begin(root.Get("results"), a.Turn, log)
 	return a, rule, nil
 }
 
 // turn is the state of one turn.
 type turn struct {
 	calls, actions sequence
+	// mark tells the ids of calls after a cut from those before it.
+	mark string
 	// fresh is false on known ground; lastBatch is the turn, counted from 0,
 	// whose Wait ends it.
 	fresh     bool
@@ -108,7 +110,7 @@ type recorded struct {
 	batch  int
 }
 
-func (t *turn) begin(results jsonvalue.Value, log func(string)) {
+func (t *turn) begin(results jsonvalue.Value, number int, log func(string)) {
 	t.log, t.lastBatch = log, -1
 	t.actions.prefix = "a"
 	batch := 0
@@ -124,6 +126,11 @@ func (t *turn) begin(results jsonvalue.Value, log func(string)) {
 		batch++
 	}
 	t.fresh = t.lastBatch < 0
+	if born := number - batch; born > 1 {
+		// The history began with this turn, whichever turn it is now: numbers
+		// start at 1 again, but ids must be unique in the whole action.
+		t.mark = "." + strconv.Itoa(born)
+	}
 }
 
 // Pending is a call or sub-action that was started.
@@ -151,7 +158,7 @@ func (a *Action) start(s *sequence, what asked) *Pending {
 	a.leaveIfEnded()
 	s.started++
 	content := what.append(make([]byte, 0, 256))
-	p := &Pending{action: a, what: what, content: content, id: callID(s.prefix, s.started, content)}
+	p := &Pending{action: a, what: what, content: content, id: callID(s.prefix, s.started, content) + a.turn.mark}
 	if s.started > len(s.recorded) {
 		s.pending = append(s.pending, p)
 		return p

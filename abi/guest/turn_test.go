@@ -292,6 +292,7 @@ func TestCutStartsAnewWithAState(t *testing.T) {
 		if page == 3 {
 			return guest.Done("Read 3 pages.")
 		}
+		a.Must(get("/api/first"))
 		a.Must(get("/api/pages/" + strconv.FormatInt(page, 10)))
 		a.Start(get("/api/seen"))
 		a.Cut(jsonvalue.Obj("page", page+1))
@@ -299,10 +300,13 @@ func TestCutStartsAnewWithAState(t *testing.T) {
 	}), action(), guesttest.Options{}, echo)
 	assert.Equal(t, "Read 3 pages.", d.Last().Reply.Message)
 	var paths []string
+	ids := map[string]bool{}
 	for _, call := range d.Calls {
 		paths = append(paths, call.Path)
+		assert.False(t, ids[call.ID], "the id %s stands for two calls of the action", call.ID)
+		ids[call.ID] = true
 	}
-	assert.Equal(t, []string{"/api/pages/0", "/api/seen", "/api/pages/1", "/api/seen", "/api/pages/2", "/api/seen"}, paths)
+	assert.Equal(t, []string{"/api/first", "/api/pages/0", "/api/seen", "/api/first", "/api/pages/1", "/api/seen", "/api/first", "/api/pages/2", "/api/seen"}, paths)
 }
 
 func TestGoexitRunsDefersAndNoRecoverHoldsItUp(t *testing.T) {

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
+	"strings"
 
 	"fn-threatq/abi"
 	"fn-threatq/abi/manifest"
@@ -111,13 +113,18 @@ func (c *checker) call(call abi.Call) error {
 	}
 	query := 0
 	for key, value := range call.Query {
-		query += len(key) + len(value) + 2
+		query += len(key) + len(value)
 	}
 	if query > abi.MaxQueryBytes {
 		return fmt.Errorf("query of %d bytes, the limit is %d", query, abi.MaxQueryBytes)
 	}
-	if call.Body != nil && call.Upload != nil {
+	switch {
+	case call.Body != nil && call.Upload != nil:
 		return errors.New("a body and an upload at once")
+	case call.Method == http.MethodGet && (call.Body != nil || call.Upload != nil):
+		return errors.New("a GET cannot have a body")
+	case call.Service == abi.ThreatQ && (!strings.HasPrefix(call.Path, "/api/") || strings.HasPrefix(call.Path+"/", "/api/token/")):
+		return errors.New("this path is not open to modules: they begin with /api/ and logging in is the host's")
 	}
 	if c.permits != nil && !c.permits.Allow(call.Service, call.Method, call.Path) {
 		return errors.New("no permit of the manifest allows it")

@@ -119,9 +119,10 @@ func Play(t testing.TB, rules map[string]guest.Rule, action abi.Action, opts Opt
 		d.Actions = append(d.Actions, out.Actions...)
 		if out.State != nil {
 			in.State, in.Results = out.State, [][]abi.Result{}
-			check.ids = map[string]bool{}
 		}
-		in.Results = append(in.Results, answers(out, respond, opts.Actions))
+		if results := answers(out, respond, opts.Actions); len(results) > 0 {
+			in.Results = append(in.Results, results)
+		}
 	}
 	t.Fatalf("guesttest: no reply after %d turns; the last answer: %s", opts.MaxTurns, d.Turns[len(d.Turns)-1].Answer)
 	return d
