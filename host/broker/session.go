@@ -32,11 +32,11 @@ type session struct {
 
 	done       chan struct{}
 	readerDone chan struct{}
+	lastError  *RefusedError // the reader's own; why the broker may be about to close
 
 	mu         sync.Mutex
 	cause      error
 	subscribed bool
-	lastError  *RefusedError
 	receipts   map[string]chan error
 }
 
@@ -256,6 +256,7 @@ func (s *session) read() {
 		}
 		switch f.Command {
 		case frame.MESSAGE:
+			s.lastError = nil // it goes on
 			d := newDelivery(s.broker, s, f)
 			if d.MessageID == "" || d.ackID == "" {
 				s.broker.options.Logger.Error("message without message-id or ack header",
@@ -288,8 +289,9 @@ func (s *session) refused(f *frame.Frame) error {
 	refused := refusal(f, s.passcode)
 	s.resolve(f.Header.Get(frame.ReceiptId), refused)
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.subscribed || refused.endsSession() {
+	subscribed := s.subscribed
+	s.mu.Unlock()
+	if !subscribed || refused.endsSession() {
 		return refused
 	}
 	s.lastError = refused
@@ -298,8 +300,6 @@ func (s *session) refused(f *frame.Frame) error {
 }
 
 func (s *session) readError(err error) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("%w: no byte for %v", errSilent, time.Duration(s.raw.idle.Load()))

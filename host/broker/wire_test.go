@@ -2,10 +2,16 @@ package broker
 
 import (
 	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"io"
+	"net"
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-stomp/stomp/v3/frame"
 	"github.com/stretchr/testify/assert"
@@ -82,4 +88,39 @@ func TestDefaultBackoff(t *testing.T) {
 		}
 	}
 	assert.LessOrEqual(t, DefaultBackoff(1<<40).Minutes(), 1.0)
+}
+
+func TestConnectErrorsSayWhatToCheck(t *testing.T) {
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := closed.Addr().String()
+	closed.Close()
+	_, refused := net.Dial("tcp", addr)
+
+	plain, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer plain.Close()
+	go func() {
+		if conn, err := plain.Accept(); err == nil {
+			_, _ = conn.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"))
+			conn.Close()
+		}
+	}()
+	_, noTLS := tls.Dial("tcp", plain.Addr().String(), nil)
+
+	for hint, cause := range map[string]error{
+		"nothing listens there":    refused,
+		"no TLS on this port":      noTLS,
+		"name is not known":        &net.DNSError{Err: "no such host", Name: "soar.example.com"},
+		"set stomp_host to a name": &tls.CertificateVerificationError{Err: x509.HostnameError{Certificate: &x509.Certificate{}, Host: "soar"}},
+		"cafile":                   &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}},
+		"no firewall":              context.DeadlineExceeded,
+		"closed from the other":    io.EOF,
+		"check stomp_host":         errors.New("anything else"),
+	} {
+		require.Error(t, cause, hint)
+		err := connectError(StageDial, "soar.example.com:65001", time.Minute, cause)
+		assert.ErrorContains(t, err, hint)
+		assert.ErrorIs(t, err, cause)
+	}
 }

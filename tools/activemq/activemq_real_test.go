@@ -4,6 +4,8 @@ package activemq_test
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -40,4 +42,13 @@ func TestPersistentMessagesOutliveKillAndRestart(t *testing.T) {
 	m, err := c.Receive(ctx)
 	require.NoError(t, err, b.Log())
 	assert.Equal(t, "kept", string(m.Body))
+}
+
+func TestFailureShowsTheScriptsWords(t *testing.T) {
+	home := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(home, "bin"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(home, "bin", "activemq.jar"), []byte("no jar"), 0o600))
+	t.Setenv("AMQ_HOME", home)
+	_, err := activemq.Start(t.Context(), t.TempDir())
+	assert.ErrorContains(t, err, "ActiveMQ ended at once")
 }
