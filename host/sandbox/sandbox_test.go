@@ -129,7 +129,9 @@ func TestMemoryIsLimited(t *testing.T) {
 	for _, name := range []string{"oom", "recurse"} {
 		t.Run(name, func(t *testing.T) {
 			// Go takes its time to tell of a deep stack.
-			m := loadWith(t, name, sandbox.Limits{MemoryBytes: 16 << 20, TurnTime: time.Minute})
+			file := guestbuild.WithManifest(t, guestbuild.Code(t, name), guestbuild.Manifest(name, `{"memory_mb":16,"turn_ms":60000}`))
+			m, err := newSandbox(t).Load(t.Context(), file, sandbox.Limits{TurnTime: time.Minute})
+			require.NoError(t, err)
 			e := wantFault(t, m, sandbox.KindMemory, "limit of 16 MB")
 			assert.NotEmpty(t, e.Log, "Go says what happened")
 		})

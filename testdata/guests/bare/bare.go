@@ -1,10 +1,9 @@
 //go:build wasip1
 
 // Package bare joins a test guest to the ABI with as little code as can be.
-// A guest is a program for wasip1 that answers turns by one function; each of
-// the folders beside this one holds one, named for what it does. A guest
-// behaves well (it answers `{}`) until a turn's input holds "misbehave", so
-// that it passes the warm-up.
+// A guest answers turns by one function; each of the folders beside this one
+// holds one, named for what it does. One with a fault behaves well until a
+// turn's input holds "misbehave", so that it passes the warm-up.
 package bare
 
 import (

@@ -1,13 +1,14 @@
-// Package guestbuild builds the test guests beside it into module files. A
-// guest is built once per test run.
+// Package guestbuild builds the test guests beside it into module files. They
+// are one program, which is built once per test run.
 package guestbuild
 
 import (
+	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"sync"
 	"testing"
 
@@ -39,38 +40,38 @@ func WithManifest(t testing.TB, code []byte, manifest string) []byte {
 	return file
 }
 
-var (
-	mu    sync.Mutex
-	built = map[string]func() ([]byte, error){}
-)
+// marker is the text in the program that a name takes the place of.
+const marker = "which-test-guest-is-this"
+
+var program = sync.OnceValues(func() ([]byte, error) {
+	_, here, _, _ := runtime.Caller(0)
+	dir, err := os.MkdirTemp("", "guestbuild-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	out := filepath.Join(dir, "guests.wasm")
+	cmd := exec.Command("go", "build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", out, ".")
+	cmd.Dir = filepath.Join(filepath.Dir(filepath.Dir(here)), "all")
+	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0", "GOFLAGS=")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("go build: %w\n%s", err, text)
+	}
+	return os.ReadFile(out)
+})
 
 // Code gives the code of a guest, without a manifest.
 func Code(t testing.TB, name string) []byte {
 	t.Helper()
-	mu.Lock()
-	build, ok := built[name]
-	if !ok {
-		build = sync.OnceValues(func() ([]byte, error) { return compile(t, name) })
-		built[name] = build
-	}
-	mu.Unlock()
-	code, err := build()
+	code, err := program()
 	if err != nil {
-		t.Fatalf("guest %s: %v", name, err)
+		t.Fatal(err)
 	}
-	return code
-}
-
-func compile(t testing.TB, name string) ([]byte, error) {
-	t.Helper()
-	_, here, _, _ := runtime.Caller(0)
-	out := filepath.Join(t.TempDir(), name+".wasm")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", out, ".")
-	cmd.Dir = filepath.Join(filepath.Dir(filepath.Dir(here)), name)
-	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0", "GOFLAGS=")
-	if text, err := cmd.CombinedOutput(); err != nil {
-		t.Logf("%s", strings.TrimSpace(string(text)))
-		return nil, err
+	if !bytes.Contains(code, []byte(name)) {
+		t.Fatalf("there is no test guest %q", name)
 	}
-	return os.ReadFile(out)
+	if n := bytes.Count(code, []byte(marker)); n != 1 {
+		t.Fatalf("the marker of the guest stands %d times in the program", n)
+	}
+	return bytes.Replace(code, []byte(marker), fmt.Appendf(nil, "%-*s", len(marker), name), 1)
 }
