@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"fn-threatq/abi"
+	"fn-threatq/abi/guest/guesttest"
 	"fn-threatq/host/resilient/resilienttest"
 	"fn-threatq/host/threatq/threatqtest"
 	addindicator "fn-threatq/plugins/add-indicator"
@@ -132,11 +133,32 @@ func TestStatusThatDoesNotExistIsAnError(t *testing.T) {
 	assert.Empty(t, w.ThreatQ.Indicators())
 }
 
-func TestTypeThatOnlyThisInstanceHas(t *testing.T) {
+func TestMissingTypeFallsBackToString(t *testing.T) {
 	w := newWorld(t, threatqtest.Options{MissingIndicatorTypes: []string{"MAC Address"}})
 	_, r := add(t, w, "indicator_value", "00-50-56-C0-00-08", "indicator_type", "MAC Address")
 	require.True(t, r.Success)
 	assert.Equal(t, "String", r.Indicators[0].Type)
+}
+
+func TestTypeThatOnlyThisInstanceHas(t *testing.T) {
+	var posted string
+	out, _ := guesttest.Run(t, addindicator.Rules(), action("indicator_value", "e7d705a3286e19ea42f587b344ee6865", "indicator_type", "ja3 hash"),
+		guesttest.Options{}, func(call abi.Call) abi.Result {
+			switch {
+			case call.Path == "/api/indicator/types":
+				return guesttest.OK(`{"total":2,"data":[{"id":18,"name":"MD5"},{"id":77,"name":"JA3 Hash"}]}`)
+			case call.Path == "/api/indicator/statuses":
+				return guesttest.OK(`{"total":1,"data":[{"id":4,"name":"Review"}]}`)
+			case call.Method == "POST":
+				posted = string(call.Body)
+				return guesttest.OK(`{"total":1,"data":[{"id":9,"value":"e7d705a3286e19ea42f587b344ee6865","type_id":77,"status_id":4,"existing":"N"}]}`)
+			}
+			return guesttest.OK(`{"total":0,"data":[]}`)
+		})
+	require.NotNil(t, out.Reply, "%+v", out.Fail)
+	assert.True(t, out.Reply.Success, out.Reply.Message)
+	assert.Contains(t, posted, `"type_id":77`)
+	assert.Contains(t, out.Reply.Message, "JA3 Hash e7d705a3286e19ea42f587b344ee6865: created (Review)")
 }
 
 func TestWeakRole(t *testing.T) {

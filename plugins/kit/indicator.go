@@ -127,11 +127,8 @@ func (k *Kit) EnsureIndicators(candidates []typing.Candidate, again Typing, wish
 		types = k.indicatorTypes()
 	}
 	// A status that does not exist ends the action before anything is written.
-	switch {
-	case wish.Status != "":
+	if wish.Status != "" {
 		k.status(statuses, wish.Status)
-	case !wish.NoSource && anyUnknown(found):
-		k.status(statuses, k.DefaultStatus())
 	}
 	indicators := make([]Indicator, len(candidates))
 	strands = nil
@@ -166,15 +163,6 @@ func missing(types names, candidates []typing.Candidate) bool {
 type foundRows struct {
 	rows []jsonvalue.Value
 	err  *guest.CallError
-}
-
-func anyUnknown(found []foundRows) bool {
-	for _, f := range found {
-		if len(f.rows) == 0 {
-			return true
-		}
-	}
-	return false
 }
 
 const indicatorWith = "type,status,sources"

@@ -383,6 +383,13 @@ func TestSeveralValuesAreSeveralAttributes(t *testing.T) {
 	w.SOAR.UpdateIncident(incident, map[string]any{"incident_type_ids": []any{"Malware", "System Intrusion"}})
 	done(t, w, "modified")
 	assert.Equal(t, "Malware|System Intrusion", attribute(t, w, "Incident Type"))
+	w.SOAR.UpdateIncident(incident, map[string]any{"incident_type_ids": []any{"Malware"}})
+	done(t, w, "modified")
+	require.Equal(t, "Malware", attribute(t, w, "Incident Type"))
+	w.SOAR.UpdateIncident(incident, map[string]any{"incident_type_ids": []any{"Phishing"}})
+	done(t, w, "modified")
+	assert.Equal(t, "Phishing", attribute(t, w, "Incident Type"))
+	assert.Equal(t, 0, countPrefix(w.Writes(), "PUT"), "another type is another attribute, not a changed one")
 	w.SOAR.UpdateIncident(incident, map[string]any{"incident_type_ids": []any{}})
 	done(t, w, "modified")
 	assert.Empty(t, attribute(t, w, "Incident Type"))
@@ -453,6 +460,15 @@ func TestCustomObjects(t *testing.T) {
 	w.SOAR.UpdateIncident(incident, map[string]any{"properties": map[string]any{"internal_campaign": nil}})
 	done(t, w, "modified")
 	assert.Len(t, w.ThreatQ.Links("events", e, "campaign"), 1, "the link may have been made by hand")
+}
+
+func TestLostAnswerOfAnObjectLeavesOneObject(t *testing.T) {
+	w := newWorld(t, threatqtest.Options{})
+	w.Settings["custom_objects"] = "internal_severity=malware"
+	w.ThreatQ.Inject(threatqtest.Fault{Method: "POST", PathPrefix: "/api/malware", LoseAnswer: true})
+	done(t, w, "created")
+	require.Len(t, w.ThreatQ.Objects("malware"), 1)
+	assert.Len(t, w.ThreatQ.Links("events", event(t, w).ID, "malware"), 1)
 }
 
 func TestObjectsAreHeldWhileTheyAreFoundOrMade(t *testing.T) {

@@ -161,7 +161,8 @@ func TestUnknownStatusFailsBeforeAnythingIsWritten(t *testing.T) {
 	out = w.Run(action(w.SOAR.AddArtifact(incident, "DNS Name", "bad2.example.com")))
 	require.NotNil(t, out.Fail)
 	assert.Contains(t, out.Fail.Message, "Unreviewed")
-	assert.Empty(t, w.ThreatQ.Events())
+	assert.Empty(t, w.ThreatQ.Events(), "refused before the event is made")
+	assert.Len(t, w.Last.Turns, 3)
 }
 
 func TestConfidenceReplacesOurOwnAndLeavesThatOfAFeed(t *testing.T) {
@@ -177,7 +178,7 @@ func TestConfidenceReplacesOurOwnAndLeavesThatOfAFeed(t *testing.T) {
 	assert.Equal(t, []string{"Low", "High"}, values(w, feed))
 
 	shared := w.ThreatQ.AddIndicator("FQDN", "shared.example.com", "Review", "Feed")
-	w.ThreatQ.AddAttribute("indicators", shared, "Confidence", "Low", "Feed", "Resilient")
+	w.ThreatQ.AddAttribute("indicators", shared, "Confidence", "Low", "Resilient", "Feed")
 	sync(t, w, "DNS Name", "shared.example.com", "threatq_indicator_confidence", "High")
 	assert.Equal(t, []string{"Low", "High"}, values(w, shared))
 
@@ -243,6 +244,18 @@ func TestWeakRoleSendsNamesAndSaysSo(t *testing.T) {
 		}
 	}
 	assert.Contains(t, body, `"type":"FQDN","status":"Active"`)
+}
+
+func TestWeakRoleUsesTheIDsThatAreTheSameEverywhere(t *testing.T) {
+	w := newWorld(t, threatqtest.Options{WeakRole: true})
+	known := w.ThreatQ.AddIndicator("FQDN", "known.example.com", "Review", "Feed")
+	sync(t, w, "DNS Name", "known.example.com", "threatq_indicator_status", "Expired")
+	assert.Equal(t, "Expired", indicator(t, w, "known.example.com").Status)
+	for _, call := range w.Last.Calls {
+		if call.Method == "PUT" && call.Path == "/api/indicators/"+itoa(known) {
+			assert.JSONEq(t, `{"status_id":2}`, string(call.Body))
+		}
+	}
 }
 
 func TestOwnArtifactIsOnlyLinked(t *testing.T) {
@@ -376,6 +389,36 @@ func TestArtifactDescriptionGoesWithANewIndicatorOnly(t *testing.T) {
 	id := w.SOAR.AddArtifact(incident, "DNS Name", "bad.example.com", map[string]any{"description": "<div>seen in <b>mail</b></div>"})
 	w.Run(action(id))
 	assert.Equal(t, "seen in mail", indicator(t, w, "bad.example.com").Description)
+}
+
+// TestIndicatorMadeMeanwhileIsTreatedAsExisting: between our look and our create
+// a feed brings the same indicator.
+func TestIndicatorMadeMeanwhileIsTreatedAsExisting(t *testing.T) {
+	w := newWorld(t, threatqtest.Options{})
+	w.Before = func(call abi.Call) {
+		if call.Method == "POST" && call.Path == "/api/indicators" {
+			w.ThreatQ.AddIndicator("FQDN", "raced.example.com", "Whitelisted", "Feed")
+			w.Before = nil
+		}
+	}
+	reply := sync(t, w, "DNS Name", "raced.example.com", "threatq_indicator_status", "Active")
+	require.True(t, reply.Success, reply.Message)
+	i := indicator(t, w, "raced.example.com")
+	assert.Equal(t, "Active", i.Status, "the chosen status is set by a call of its own")
+	assert.ElementsMatch(t, []string{"Feed", "Resilient"}, i.Sources)
+	assert.Contains(t, reply.Message, "existing (Active)")
+}
+
+func TestOneTypeIsLookedUpByName(t *testing.T) {
+	w := newWorld(t, threatqtest.Options{})
+	sync(t, w, "DNS Name", "bad.example.com")
+	var asked []string
+	for _, call := range w.Last.Calls {
+		if call.Path == "/api/indicator/types" {
+			asked = append(asked, call.Query["name"])
+		}
+	}
+	assert.Equal(t, []string{"FQDN"}, asked)
 }
 
 func TestSiteMadeArtifactTypeMeetsTheInstancesTypes(t *testing.T) {
