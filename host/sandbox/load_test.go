@@ -200,6 +200,18 @@ func TestHiddenStateDoesNotLeakEither(t *testing.T) {
 	}
 }
 
+func TestRefusedMemoryIsForgottenAfterTheTurn(t *testing.T) {
+	// memory.grow by far too much, drop; a trap when the input says so.
+	grow := []byte{opI32, 0xe0, 0xd4, 0x03, 0x40, 0, 0x1a}
+	m, err := newSandbox(t).Load(t.Context(), tiny{turn: append(append(trapOn("x")[:13:13], 0x05), append(grow, append([]byte{opEnd}, answer(0, 12)...)...)...)}.file(t), sandbox.Limits{})
+	require.NoError(t, err)
+	mustTurn(t, m, "ab")
+	_, err = turn(t.Context(), m, "ax")
+	var e *sandbox.Error
+	require.ErrorAs(t, err, &e)
+	assert.Equal(t, sandbox.KindTrap, e.Kind)
+}
+
 func TestLimitsAreTheWishWithinTheCeiling(t *testing.T) {
 	for name, c := range map[string]struct {
 		ceiling sandbox.Limits

@@ -27,3 +27,10 @@ func TestEmptyImage(t *testing.T) {
 	require.NoError(t, m.install(l))
 	require.NoError(t, m.reset(l))
 }
+
+func TestWrittenPagesAreThoseThatLeftTheFile(t *testing.T) {
+	assert.False(t, written(0), "never touched")
+	assert.False(t, written(pagePresent|pageFromFile), "read")
+	assert.True(t, written(pagePresent), "written to")
+	assert.True(t, written(pageSwapped), "written to, and swapped out")
+}
