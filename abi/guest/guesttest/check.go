@@ -12,15 +12,16 @@ import (
 	"fn-threatq/abi/manifest"
 )
 
-// checker holds outputs against the contract, as the host does.
-type checker struct {
+// Checker holds the outputs of one action against the contract, as the host does.
+type Checker struct {
 	manifest *manifest.Manifest
 	permits  *manifest.Permits
 	ids      map[string]bool
 }
 
-func newChecker(m *manifest.Manifest) (*checker, error) {
-	c := &checker{manifest: m, ids: map[string]bool{}}
+// NewChecker makes a Checker; without a manifest it allows any permit.
+func NewChecker(m *manifest.Manifest) (*Checker, error) {
+	c := &Checker{manifest: m, ids: map[string]bool{}}
 	if m == nil {
 		return c, nil
 	}
@@ -29,7 +30,8 @@ func newChecker(m *manifest.Manifest) (*checker, error) {
 	return c, err
 }
 
-func (c *checker) output(out abi.Output) error {
+// Output says what is wrong with the output of the next turn.
+func (c *Checker) Output(out abi.Output) error {
 	kinds := 0
 	for _, given := range []bool{out.Calls != nil, out.Actions != nil, out.Reply != nil, out.Fail != nil} {
 		if given {
@@ -63,7 +65,7 @@ func (c *checker) output(out abi.Output) error {
 	return c.end(out)
 }
 
-func (c *checker) end(out abi.Output) error {
+func (c *Checker) end(out abi.Output) error {
 	switch {
 	case out.Reply != nil:
 		var object map[string]json.RawMessage
@@ -90,7 +92,7 @@ func message(text string) error {
 	return nil
 }
 
-func (c *checker) id(id string) error {
+func (c *Checker) id(id string) error {
 	if id == "" || len(id) > abi.MaxCallID {
 		return fmt.Errorf("id of %d bytes, want 1 to %d", len(id), abi.MaxCallID)
 	}
@@ -101,7 +103,7 @@ func (c *checker) id(id string) error {
 	return nil
 }
 
-func (c *checker) call(call abi.Call) error {
+func (c *Checker) call(call abi.Call) error {
 	if call.Service != abi.ThreatQ && call.Service != abi.Resilient {
 		return fmt.Errorf("service %q is neither %s nor %s", call.Service, abi.ThreatQ, abi.Resilient)
 	}
@@ -132,7 +134,7 @@ func (c *checker) call(call abi.Call) error {
 	return nil
 }
 
-func (c *checker) action(action abi.SubAction) error {
+func (c *Checker) action(action abi.SubAction) error {
 	if action.Rule == "" || action.IncidentID == 0 {
 		return errors.New("a rule and an incident are needed")
 	}

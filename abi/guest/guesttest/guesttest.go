@@ -93,7 +93,7 @@ func Run(t testing.TB, rules map[string]guest.Rule, action abi.Action, opts Opti
 func Play(t testing.TB, rules map[string]guest.Rule, action abi.Action, opts Options, respond func(abi.Call) abi.Result) Dialogue {
 	t.Helper()
 	opts = opts.withDefaults()
-	check, err := newChecker(opts.Manifest)
+	check, err := NewChecker(opts.Manifest)
 	if err != nil {
 		t.Fatalf("guesttest: %v", err)
 	}
@@ -105,7 +105,7 @@ func Play(t testing.TB, rules map[string]guest.Rule, action abi.Action, opts Opt
 	for in.Turn = 1; in.Turn <= opts.MaxTurns; in.Turn++ {
 		turn, err := play(rules, in)
 		if err == nil {
-			err = check.output(turn.Output)
+			err = check.Output(turn.Output)
 		}
 		d.Turns = append(d.Turns, turn)
 		if err != nil {
