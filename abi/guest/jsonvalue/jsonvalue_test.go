@@ -135,7 +135,7 @@ func TestArrTakesASliceForTheList(t *testing.T) {
 
 func TestMistakesOfTheProgramPanicInsteadOfWritingBrokenJSON(t *testing.T) {
 	for name, write := range map[string]func(){
-		"odd":         func() { jsonvalue.Obj("a") },
+		"odd":         func() { odd := []any{"a"}; jsonvalue.Obj(odd...) },
 		"key":         func() { jsonvalue.Obj(1, 2) },
 		"type":        func() { jsonvalue.Obj("a", struct{}{}) },
 		"bytes":       func() { jsonvalue.Obj("a", []byte("x")) },
