@@ -3,6 +3,7 @@ package jsonvalue_test
 import (
 	"encoding/json"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -135,7 +136,7 @@ func TestArrTakesASliceForTheList(t *testing.T) {
 
 func TestMistakesOfTheProgramPanicInsteadOfWritingBrokenJSON(t *testing.T) {
 	for name, write := range map[string]func(){
-		"odd":         func() { odd := []any{"a"}; jsonvalue.Obj(odd...) },
+		"odd":         func() { jsonvalue.Obj(slices.Repeat([]any{"a"}, 3)...) },
 		"key":         func() { jsonvalue.Obj(1, 2) },
 		"type":        func() { jsonvalue.Obj("a", struct{}{}) },
 		"bytes":       func() { jsonvalue.Obj("a", []byte("x")) },
