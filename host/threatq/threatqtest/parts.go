@@ -38,7 +38,9 @@ func (s *Server) attributes(c *call, o *object, rest []string) reply {
 		}
 		for _, f := range items {
 			a := s.store.addAttribute(o, f)
-			rows = append(rows, s.store.attributeRow(o, a, attributeForm{attribute: true, sources: true}))
+			r := s.store.attributeRow(o, a, attributeForm{attribute: true, sources: true})
+			delete(r, "touched_at")
+			rows = append(rows, r)
 		}
 		return s.many(http.StatusCreated, rows)
 	}
@@ -82,6 +84,7 @@ func (s *Server) attributeByID(c *call, o *object, rowID string) reply {
 	}
 	r := s.store.attributeRow(o, a, attributeForm{})
 	delete(r, "name")
+	delete(r, "touched_at")
 	return s.one(http.StatusOK, r)
 }
 
@@ -246,6 +249,9 @@ func (s *Server) links(c *call, o *object, k *kind) reply {
 		rows := make([]row, 0, len(linked))
 		for _, l := range linked {
 			r := st.related(l.other(o), l)
+			pivot := r["pivot"].(row)
+			pivot["src_type"], pivot["src_object_id"] = l.from.kind.singular, l.from.id
+			pivot["dest_type"], pivot["dest_object_id"] = l.to.kind.singular, l.to.id
 			if !st.expand(r, l.other(o), c.query.Get("with")) {
 				return crashed()
 			}
@@ -272,9 +278,7 @@ func (s *Server) links(c *call, o *object, k *kind) reply {
 		rows := make([]row, 0, len(others))
 		for _, other := range others {
 			l := st.link(o, other)
-			r := st.related(other, l)
-			r["pivot"] = row{"id": l.pivot, "created_at": l.created, "updated_at": l.updated}
-			rows = append(rows, r)
+			rows = append(rows, st.related(other, l))
 		}
 		return s.many(http.StatusCreated, rows)
 	case http.MethodDelete:

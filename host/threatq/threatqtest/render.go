@@ -107,16 +107,8 @@ func (st *store) related(o *object, l *link) row {
 		r["sync_hash"] = contentHash(o.lower)
 		r["deleted_at"] = orNull(o.deleted)
 	}
-	r["pivot"] = l.row()
+	r["pivot"] = row{"id": l.pivot, "created_at": l.created, "updated_at": l.updated}
 	return r
-}
-
-func (l *link) row() row {
-	return row{
-		"id": l.pivot, "created_at": l.created, "updated_at": l.updated,
-		"src_type": l.from.kind.singular, "src_object_id": l.from.id,
-		"dest_type": l.to.kind.singular, "dest_object_id": l.to.id,
-	}
 }
 
 // attributeForm chooses what a row of attributes shows.
