@@ -58,7 +58,7 @@ type Client struct {
 // New returns a client; it logs in when it is first used.
 func New(o Options) *Client {
 	base := *o.Base
-	base.Path = strings.TrimSuffix(strings.TrimSuffix(base.Path, "/"), "/api")
+	base.Path, base.RawPath = strings.TrimSuffix("/"+strings.Trim(base.Path, "/"), "/api"), "" // the paths of calls begin with /api themselves
 	a := &account{
 		tokenURL: base.JoinPath("/api/token").String(), userAgent: o.UserAgent,
 		username: o.Username, password: o.Password, clientID: o.ClientID, onTokens: o.OnTokens,

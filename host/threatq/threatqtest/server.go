@@ -97,7 +97,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // the client has gone
 	}
-	logged := s.requests.add(r, s.withoutPassword(string(body)), s.withoutPassword(r.URL.RawQuery))
+	shownBody, shownQuery := string(body), r.URL.RawQuery
+	if r.URL.Path == "/api/token" {
+		shownBody, shownQuery = s.withoutPassword(shownBody), s.withoutPassword(shownQuery)
+	}
+	logged := s.requests.add(r, shownBody, shownQuery)
 	if !pause(r.Context(), s.opts.Latency) {
 		return
 	}

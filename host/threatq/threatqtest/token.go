@@ -82,8 +82,20 @@ func (s *Server) withoutPassword(text string) string {
 	if text == "" || password == "" {
 		return text
 	}
-	text = strings.ReplaceAll(text, password, "***")
-	return strings.ReplaceAll(text, url.QueryEscape(password), "***")
+	for _, spelling := range []string{password, url.QueryEscape(password), quoted(password, true), quoted(password, false)} {
+		text = strings.ReplaceAll(text, spelling, "***")
+	}
+	return text
+}
+
+// quoted is a text as it stands within JSON.
+func quoted(text string, escapeHTML bool) string {
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(escapeHTML)
+	_ = enc.Encode(text) // a string can always be encoded
+	line := strings.TrimSuffix(b.String(), "\n")
+	return line[1 : len(line)-1]
 }
 
 // token answers POST /api/token: the three encodings of the password grant, refresh and client credentials.
