@@ -44,7 +44,6 @@ type sample struct {
 type replay struct {
 	options threatqtest.Options
 	seed    func(s *threatqtest.Server)
-	path    string // when the sample's path cannot be used as it is
 	missing []string
 	// extra names keys that the simulator shows although a recorded answer does not.
 	extra []string
