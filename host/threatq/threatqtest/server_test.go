@@ -415,27 +415,27 @@ func TestManyAtOnce(t *testing.T) {
 	c := start(t, threatqtest.Options{KeepRequests: 100})
 	event := c.s.AddEvent("Incident", "T")
 	var wg sync.WaitGroup
-	for worker := range 8 {
+	for worker := range 4 {
 		wg.Go(func() {
-			for i := range 50 {
+			for i := range 30 {
 				row := c.must("POST", "/api/indicators", fmt.Sprintf(`{"value":"v%d","type":"String","status":"Review","sources":[{"name":"S%d"}]}`, i, worker)).list()[0]
 				c.must("POST", fmt.Sprintf("/api/events/%d/indicators", event), fmt.Sprintf(`{"id":%v}`, row["id"]))
 				c.must("POST", fmt.Sprintf("/api/events/%d/attributes", event), `{"name":"A","value":"1"}`)
 				c.must("GET", "/api/indicators?value=v%25&with=sources,attributes,events", "")
-				if i%25 == 0 {
+				if i%10 == 0 {
 					assert.NotEmpty(t, c.s.Snapshot())
 				}
 			}
 		})
 	}
 	wg.Wait()
-	assert.Len(t, c.s.Indicators(), 50)
-	assert.Len(t, c.s.Links("events", event, "indicators"), 50)
+	assert.Len(t, c.s.Indicators(), 30)
+	assert.Len(t, c.s.Links("events", event, "indicators"), 30)
 	assert.Len(t, c.s.Attributes("events", event), 1)
-	assert.Len(t, c.s.Indicators()[0].Sources, 8)
+	assert.Len(t, c.s.Indicators()[0].Sources, 4)
 	assert.Len(t, c.s.Requests(), 100)
-	assert.Equal(t, 8*50*4, c.s.Counts().Requests)
-	assert.Equal(t, 8*50*3, c.s.Counts().Writes())
+	assert.Equal(t, 4*30*4, c.s.Counts().Requests)
+	assert.Equal(t, 4*30*3, c.s.Counts().Writes())
 }
 
 func BenchmarkGetOverHTTPS(b *testing.B) {
