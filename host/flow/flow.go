@@ -1,0 +1,319 @@
+// Package flow takes an action from its message to its reply: decode, route,
+// lane, turns, record. Handle is the one way in, the delivery's Reply and Ack
+// the one way out; nothing calls back.
+//
+// A delivery is a message as the broker handed it over. A lane is a queue in
+// which actions run one after another: each incident has one, so that no older
+// state overwrites a newer one. A hold is a key that an action locks across
+// lanes until it ends. An outcome is recorded before the reply is sent, and the
+// reply is sent before the message is acknowledged; a message that comes again
+// after that is answered from the record.
+package flow
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"fn-threatq/abi"
+	"fn-threatq/abi/manifest"
+	"fn-threatq/host/effect"
+)
+
+// Message is what SOAR published, with the headers that matter (contract:
+// headers of a delivered message).
+type Message struct {
+	ID            string
+	Destination   string
+	ReplyTo       string
+	CorrelationID string
+	// Payload is ActionDataDTO or FunctionDataDTO.
+	Payload      string
+	ContextToken string
+	// Timestamp is when SOAR sent the message.
+	Timestamp   time.Time
+	Redelivered bool
+	Headers     map[string]string
+	Body        []byte
+}
+
+// Delivery is one delivery of a message.
+type Delivery interface {
+	Message() Message
+	// Reply sends a reply; Ack tells the broker that the message is done with.
+	Reply(ctx context.Context, body []byte) error
+	Ack(ctx context.Context) error
+}
+
+// Module is an installed module.
+type Module interface {
+	Manifest() *manifest.Manifest
+	Permits() *manifest.Permits
+	// Turn is one call of the module with the text of an abi.Input.
+	Turn(ctx context.Context, input []byte, now time.Time, seed uint64) (output []byte, log []string, err error)
+}
+
+// Modules finds the module that takes an action.
+type Modules interface {
+	// Find returns nil when no module takes it.
+	Find(kind, name string) Module
+	// Names lists what Find knows of that kind, for messages to people.
+	Names(kind string) []string
+}
+
+// Directory knows the names of things in the SOAR organization.
+type Directory interface {
+	// RuleName is the display name of a rule.
+	RuleName(ctx context.Context, ruleID int64) (string, error)
+	// FieldLabels maps the labels of a rule's activity fields to API names.
+	FieldLabels(ctx context.Context, ruleID int64) (map[string]string, error)
+	// FieldOption is the label of a select value of an activity field.
+	FieldOption(ctx context.Context, field string, value int64) (string, error)
+}
+
+// Ledger remembers outcomes by message id.
+type Ledger interface {
+	Outcome(messageID string) (reply []byte, ok bool)
+	Record(messageID string, reply []byte) error
+}
+
+// Options of a Flow.
+type Options struct {
+	Modules   Modules
+	Directory Directory
+	Performer *effect.Performer
+	Ledger    Ledger
+	Site      abi.Site
+	// Settings are the non-secret keys of [fn_threatq].
+	Settings map[string]string
+	// Parallel is how many actions run at once; 0 = 64.
+	Parallel int
+	// ActionTime ends an action that takes longer; 0 = 5 minutes. Rules
+	// without a lane, which only start others, have a day.
+	ActionTime time.Duration
+	// TrapException makes a failed function a result with success false
+	// (trap_exception in app.config).
+	TrapException bool
+	// DeadLetter keeps a message that could not be read.
+	DeadLetter func(m Message, reason string)
+	// Redact takes secrets out of texts for users.
+	Redact func(string) string
+	// Host is the host name shown in results of functions.
+	Host   string
+	Logger *slog.Logger
+}
+
+const (
+	defaultParallel   = 64
+	defaultActionTime = 5 * time.Minute
+	noLaneActionTime  = 24 * time.Hour
+	// deliverTime bounds the sending of a final reply; the message comes again
+	// when it runs out.
+	deliverTime = 5 * time.Minute
+	// interimTime bounds the sending of an interim reply, which may be lost.
+	interimTime = 2 * time.Second
+)
+
+// Flow works on deliveries.
+type Flow struct {
+	o     Options
+	lanes *lanes
+	holds *holds
+
+	// run ends when running actions must be given up.
+	run  context.Context
+	stop context.CancelFunc
+
+	mu       sync.Mutex
+	draining bool
+	// running holds the messages under way by id.
+	running map[string]*job
+	working sync.WaitGroup
+}
+
+// job is one message under way.
+type job struct {
+	flow    *Flow
+	message Message
+
+	mu       sync.Mutex
+	delivery Delivery
+}
+
+// current is the newest delivery of the message: after a reconnect only that
+// one can be acknowledged.
+func (j *job) current() Delivery {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.delivery
+}
+
+// New returns a flow that is ready for Handle.
+func New(o Options) *Flow {
+	if o.Parallel == 0 {
+		o.Parallel = defaultParallel
+	}
+	if o.ActionTime == 0 {
+		o.ActionTime = defaultActionTime
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Redact == nil {
+		o.Redact = func(s string) string { return s }
+	}
+	if o.DeadLetter == nil {
+		o.DeadLetter = func(Message, string) {}
+	}
+	run, stop := context.WithCancel(context.Background())
+	return &Flow{o: o, lanes: newLanes(o.Parallel), holds: newHolds(), run: run, stop: stop, running: map[string]*job{}}
+}
+
+// Handle takes a delivery over and returns at once. It never blocks on the
+// broker, the network or another action.
+func (f *Flow) Handle(d Delivery) {
+	m := d.Message()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.draining {
+		// Not acknowledged: the broker gives it to the next host.
+		return
+	}
+	if m.ID != "" {
+		if j, ok := f.running[m.ID]; ok {
+			f.o.Logger.Info("message delivered again while it is worked on", "action", m.ID)
+			j.mu.Lock()
+			j.delivery = d
+			j.mu.Unlock()
+			return
+		}
+		if reply, ok := f.o.Ledger.Outcome(m.ID); ok {
+			f.o.Logger.Info("message delivered again after it was done; answering from the record", "action", m.ID)
+			f.working.Go(func() { f.deliver(m, d, reply) })
+			return
+		}
+	}
+	j := &job{flow: f, message: m, delivery: d}
+	if m.ID != "" {
+		f.running[m.ID] = j
+	}
+	e, err := open(m)
+	f.working.Add(1)
+	f.lanes.submit(e.lane(m), func(started bool) {
+		defer f.working.Done()
+		if !started {
+			f.forget(m)
+			return
+		}
+		f.work(j, e, err)
+	})
+}
+
+func (f *Flow) forget(m Message) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.running, m.ID)
+}
+
+// Drain lets running actions finish and starts no more: what waits is left to
+// the broker. When ctx ends first, running actions are given up without reply
+// and without acknowledgement, and its error is returned.
+func (f *Flow) Drain(ctx context.Context) error {
+	f.mu.Lock()
+	f.draining = true
+	f.mu.Unlock()
+	f.lanes.close()
+
+	done := make(chan struct{})
+	go func() { f.working.Wait(); close(done) }()
+	select {
+	case <-done:
+		f.stop()
+		return nil
+	case <-ctx.Done():
+		f.stop()
+		<-done
+		return ctx.Err()
+	}
+}
+
+// work is the way of one action.
+func (f *Flow) work(j *job, e *envelope, unreadable error) {
+	begin := time.Now()
+	story := &story{}
+	outcome := f.outcome(j, e, unreadable, story)
+	story.took = time.Since(begin)
+	f.report(j.message, e, story, outcome)
+	if outcome.abandoned {
+		f.forget(j.message)
+		return
+	}
+	reply := f.encode(outcome, e, story)
+	if j.message.ID != "" {
+		if err := f.o.Ledger.Record(j.message.ID, reply); err != nil {
+			f.o.Logger.Error("the outcome could not be recorded; the message is not acknowledged and will come again", "action", j.message.ID, "error", err)
+			f.forget(j.message)
+			return
+		}
+	}
+	// The lane is free again while the reply is on its way.
+	f.working.Go(func() {
+		defer f.forget(j.message)
+		f.deliver(j.message, j.current(), reply)
+	})
+}
+
+// outcome runs the action to its end.
+func (f *Flow) outcome(j *job, e *envelope, unreadable error, s *story) outcome {
+	if unreadable != nil {
+		f.o.DeadLetter(j.message, unreadable.Error())
+		return failure(abi.CodeMessage, unreadable.Error())
+	}
+	action, module, err := f.route(f.run, j.message, e)
+	if err != nil {
+		return failureOf(err)
+	}
+	s.action, s.module = action, module.Manifest()
+	return f.play(f.run, &performance{
+		action: action, module: module, token: j.message.ContextToken, job: j, story: s,
+		now: j.message.Timestamp, lanes: []string{e.lane(j.message)}, noLane: e.noLane(module, action),
+	})
+}
+
+// deliver sends the final reply, then acknowledges.
+func (f *Flow) deliver(m Message, d Delivery, reply []byte) {
+	ctx, cancel := context.WithTimeout(f.run, deliverTime)
+	defer cancel()
+	log := f.o.Logger.With("action", m.ID)
+	if m.ReplyTo == "" || m.CorrelationID == "" {
+		log.Error("message without reply-to or correlation-id: the outcome cannot be sent to anyone", "correlation_id", m.CorrelationID)
+	} else if err := d.Reply(ctx, reply); err != nil {
+		log.Warn("reply not sent; the message will come again and be answered from the record", "error", err)
+		return
+	}
+	if err := d.Ack(ctx); err != nil {
+		log.Warn("message not acknowledged; it will come again and be answered from the record", "error", err)
+	}
+}
+
+// failureOf makes the outcome of an error of the host's own steps.
+func failureOf(err error) outcome {
+	var coded *codedError
+	switch {
+	case errors.As(err, &coded):
+		return failure(coded.code, coded.text)
+	case errors.Is(err, context.Canceled):
+		return outcome{abandoned: true}
+	}
+	return failure(abi.CodeInternal, err.Error())
+}
+
+// codedError is an error whose class is known.
+type codedError struct {
+	code abi.ErrorCode
+	text string
+}
+
+func (e *codedError) Error() string { return e.text }
