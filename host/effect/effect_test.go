@@ -34,7 +34,9 @@ func (s *service) Do(_ context.Context, r rest.Request) (*rest.Response, error) 
 	return s.answer(int(s.n.Add(1)), r)
 }
 
-func fine(string) (*rest.Response, error) { return &rest.Response{Status: 200, Body: []byte(`{}`)}, nil }
+func fine(string) (*rest.Response, error) {
+	return &rest.Response{Status: 200, Body: []byte(`{}`)}, nil
+}
 
 func failing(code abi.ErrorCode, status int) error {
 	return &rest.Error{Service: "ThreatQ", Method: "GET", Path: "/api/events", Code: code, Status: status, Text: "said so"}
@@ -78,9 +80,11 @@ func TestRefusedCallsAreNeverSent(t *testing.T) {
 		"unknown service":      {func(c *abi.Call) { c.Service = "aws" }, abi.CodePermit, "no service"},
 		"another organization": {func(c *abi.Call) { c.Service, c.Path = abi.Resilient, "/orgs/202/incidents/1" }, abi.CodePermit, "not among the calls"},
 		"body in a GET":        {func(c *abi.Call) { c.Body = abi.JSON(`{}`) }, abi.CodePermit, "GET cannot"},
-		"foreign blob":         {func(c *abi.Call) { c.Method, c.Path, c.Upload = "POST", "/api/attachments/upload", &abi.Upload{Blob: "blob-1"} }, abi.CodePermit, "no blob"},
-		"no id":                {func(c *abi.Call) { c.ID = "" }, abi.CodeModule, "id"},
-		"id used before":       {func(c *abi.Call) { c.ID = "first" }, abi.CodeModule, `id "first"`},
+		"foreign blob": {func(c *abi.Call) {
+			c.Method, c.Path, c.Upload = "POST", "/api/attachments/upload", &abi.Upload{Blob: "blob-1"}
+		}, abi.CodePermit, "no blob"},
+		"no id":          {func(c *abi.Call) { c.ID = "" }, abi.CodeModule, "id"},
+		"id used before": {func(c *abi.Call) { c.ID = "first" }, abi.CodeModule, `id "first"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := scope(t, tq, tq)

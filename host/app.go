@@ -1,0 +1,379 @@
+// Package host is the process: it joins configuration, broker, sandbox, flow
+// and the two clients, and nothing else does.
+//
+// The app is New, then Run until its context ends. Ready means that the
+// subscription stands for the first time. To drain is to let running actions
+// finish while the broker keeps what waits.
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"fn-threatq/abi"
+	"fn-threatq/host/broker"
+	"fn-threatq/host/catalog"
+	"fn-threatq/host/config"
+	"fn-threatq/host/effect"
+	"fn-threatq/host/flow"
+	"fn-threatq/host/ledger"
+	"fn-threatq/host/resilient"
+	"fn-threatq/host/sandbox"
+	"fn-threatq/host/secret"
+	"fn-threatq/host/threatq"
+)
+
+// Version of the product. It is that of the Python package it replaces.
+const Version = "1.1.0"
+
+// destination is the programmatic name of the message destination.
+const destination = "fn_threatq"
+
+// Options of an App.
+type Options struct {
+	Config *config.Config
+	// Logger may be any; its texts are redacted here. Nil discards.
+	Logger *slog.Logger
+	// Redactor is given the secrets; nil for one of the app's own.
+	Redactor *secret.Redactor
+	// Modules holds *.wasm files; nil for those built into the program.
+	Modules fs.FS
+	// CacheDir keeps compiled modules, StateDir dead letters. Empty means
+	// fn-threatq in the user's cache and state folders.
+	CacheDir, StateDir string
+	// DrainTime bounds the wait for running actions at the end; 0 = 8 s, which
+	// fits into the 10 s that the unit file of the guide gives.
+	DrainTime time.Duration
+}
+
+// App is one host process.
+type App struct {
+	o       Options
+	log     *slog.Logger
+	redact  *secret.Redactor
+	box     *sandbox.Sandbox
+	catalog *catalog.Catalog
+	soar    *resilient.Client
+	threatq *threatq.Client
+
+	ready     chan struct{}
+	readyOnce sync.Once
+	// unfit gets an error of the broker session that only a person can mend.
+	unfit chan error
+}
+
+// ErrStompOff says that the configuration leaves nothing to do.
+var ErrStompOff = errors.New("stomp=0 in [resilient] switches the message broker off, and then there is nothing to do: remove the key")
+
+// New checks and prepares all that can be prepared without the network. Close
+// is called by Run; an app that never runs must be closed with Close.
+func New(ctx context.Context, o Options) (*App, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Redactor == nil {
+		o.Redactor = secret.NewRedactor()
+	}
+	if o.Modules == nil {
+		o.Modules = catalog.Builtin()
+	}
+	if o.DrainTime == 0 {
+		o.DrainTime = 8 * time.Second
+	}
+	o.Redactor.Add(o.Config.Secrets()...)
+	a := &App{o: o, redact: o.Redactor, log: slog.New(o.Redactor.Handler(o.Logger.Handler())), ready: make(chan struct{}), unfit: make(chan error, 1)}
+	if err := a.folders(); err != nil {
+		return nil, err
+	}
+	if err := a.clients(); err != nil {
+		return nil, err
+	}
+	var err error
+	if !a.o.Config.Resilient.StompEnabled {
+		return nil, ErrStompOff
+	}
+	if a.box, err = sandbox.New(ctx, sandbox.Options{CacheDir: filepath.Join(a.o.CacheDir, "modules"), Logger: a.log}); err != nil {
+		return nil, err
+	}
+	if a.catalog, err = catalog.Load(ctx, a.box, o.Modules); err != nil {
+		return nil, errors.Join(err, a.Close(ctx))
+	}
+	for _, m := range a.catalog.Modules() {
+		stats := m.Stats()
+		a.log.Debug("module loaded", "module", m.Manifest().Name, "version", m.Manifest().Version, "digest", m.Digest()[:12],
+			"policy", stats.Policy, "image_bytes", stats.ImageBytes, "took", stats.LoadTime.Round(time.Millisecond))
+	}
+	return a, nil
+}
+
+// folders fills in the default folders.
+func (a *App) folders() error {
+	if a.o.CacheDir == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return fmt.Errorf("no folder for compiled modules: %w: set XDG_CACHE_HOME", err)
+		}
+		a.o.CacheDir = filepath.Join(cache, "fn-threatq")
+	}
+	if a.o.StateDir == "" {
+		state := os.Getenv("XDG_STATE_HOME")
+		if state == "" {
+			home, err := os.UserHomeDir()
+			if err != nil {
+				return fmt.Errorf("no folder for dead letters: %w: set XDG_STATE_HOME", err)
+			}
+			state = filepath.Join(home, ".local", "state")
+		}
+		a.o.StateDir = filepath.Join(state, "fn-threatq")
+	}
+	return nil
+}
+
+// clients makes the two REST clients; neither connects yet.
+func (a *App) clients() error {
+	c := a.o.Config
+	agent := "fn-threatq/" + Version
+	r := c.Resilient
+	trust, err := r.Trust.TLSConfig(r.Host)
+	if err != nil {
+		return err
+	}
+	soar := resilient.Options{
+		Base: siteURL(r.Host, r.Port).JoinPath(r.ResourcePrefix), TLS: trust, Proxy: r.Proxy.ForRequest,
+		Org: r.Org, OnTokens: a.tokens, Timeout: r.RequestTimeout, UserAgent: agent, Logger: a.log,
+	}
+	if r.UsesAPIKey() {
+		soar.APIKeyID, soar.APIKeySecret = r.APIKeyID, r.APIKeySecret.Reveal
+	} else {
+		soar.Email, soar.Password = r.Email, r.Password.Reveal
+	}
+	a.soar = resilient.New(soar)
+	t := c.ThreatQ
+	if trust, err = t.Trust.TLSConfig(t.BaseURL.Hostname()); err != nil {
+		return err
+	}
+	a.threatq = threatq.New(threatq.Options{
+		Base: t.BaseURL, TLS: trust, Proxy: t.Proxy.ForRequest,
+		Username: t.Username, Password: t.Password.Reveal, ClientID: t.CID.Reveal,
+		OnTokens: a.tokens, Timeout: t.RequestTimeout, UserAgent: agent, Logger: a.log,
+	})
+	return nil
+}
+
+// siteURL is https://host[:port], without the port that https implies.
+func siteURL(name string, port int) *url.URL {
+	if port == 443 {
+		if strings.Contains(name, ":") {
+			name = "[" + name + "]"
+		}
+		return &url.URL{Scheme: "https", Host: name}
+	}
+	return &url.URL{Scheme: "https", Host: net.JoinHostPort(name, strconv.Itoa(port))}
+}
+
+// tokens keeps the redaction up to date with the sessions.
+func (a *App) tokens(fresh, former []string) {
+	for _, t := range former {
+		a.redact.Forget(secret.New(t))
+	}
+	for _, t := range fresh {
+		a.redact.Add(secret.New(t))
+	}
+}
+
+// Ready is closed when the app is subscribed for the first time.
+func (a *App) Ready() <-chan struct{} { return a.ready }
+
+// Close frees what New made.
+func (a *App) Close(ctx context.Context) error {
+	a.threatq.Close()
+	return errors.Join(a.soar.Close(ctx), a.box.Close(ctx))
+}
+
+// Run connects, subscribes and works until ctx ends, then drains. It returns
+// nil after an orderly end; see ExitCode for its errors.
+func (a *App) Run(ctx context.Context) error {
+	// What ends must still talk to both services.
+	alive, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	defer func() {
+		if err := a.Close(alive); err != nil {
+			a.log.Warn("not everything was closed", "error", err)
+		}
+	}()
+
+	session, err := a.connect(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	queue := "actions." + strconv.FormatInt(session.OrgID, 10) + "." + destination
+	a.log.Info("logged in to SOAR", "organization", session.OrgName, "organization_id", session.OrgID,
+		"account", session.Account.Name, "account_type", string(session.Account.Type))
+	a.checkThreatQ(ctx)
+
+	actions := a.flow(session)
+	b, err := a.broker(queue)
+	if err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() {
+		ended <- b.Run(alive, func(d *broker.Delivery) { actions.Handle(delivery{d}) })
+	}()
+	select {
+	case err = <-ended:
+	case err = <-a.unfit:
+	case <-ctx.Done():
+		a.log.Info("stopping: running actions finish, the rest stays with the broker")
+		b.StopReceiving()
+	}
+	limit, cancel := context.WithTimeout(alive, a.o.DrainTime)
+	defer cancel()
+	if drained := actions.Drain(limit); drained != nil {
+		a.log.Warn("some actions did not end in time; the broker will deliver them again", "limit", a.o.DrainTime)
+	}
+	closing, cancelClosing := context.WithTimeout(alive, time.Second)
+	defer cancelClosing()
+	if closed := b.Close(closing); closed != nil {
+		a.log.Debug("the broker session was not closed in order", "error", closed)
+	}
+	return err
+}
+
+// connect logs in to SOAR. What may pass by itself is tried again for ever,
+// with growing pauses; what a person must mend ends the process.
+func (a *App) connect(ctx context.Context) (resilient.Session, error) {
+	for attempt := 0; ; attempt++ {
+		session, err := a.soar.Connect(ctx)
+		if err != nil {
+			if advice := config.ExplainTLS(err, a.o.Config.Resilient.Trust.Key); advice != "" {
+				err = fmt.Errorf("%w: %s", err, advice)
+			}
+		}
+		if err == nil || ctx.Err() != nil || !passes(err) {
+			return session, err
+		}
+		pause := broker.DefaultBackoff(attempt)
+		a.log.Warn("SOAR is not reachable; trying again", "error", err, "in", pause.Round(time.Millisecond),
+			"advice", "check host, port and proxy in [resilient], and the firewall")
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return resilient.Session{}, ctx.Err()
+		}
+	}
+}
+
+// checkThreatQ warns early about what would fail each action. ThreatQ may be
+// down when the host starts: actions then wait and report.
+func (a *App) checkThreatQ(ctx context.Context) {
+	if err := a.threatq.Check(ctx); err != nil && ctx.Err() == nil {
+		args := []any{"error", err}
+		if advice := config.ExplainTLS(err, a.o.Config.ThreatQ.Trust.Key); advice != "" {
+			args = append(args, "advice", advice)
+		}
+		a.log.Warn("ThreatQ does not answer as it should; actions will fail until it does", args...)
+		return
+	}
+	a.log.Info("logged in to ThreatQ", "host", a.o.Config.ThreatQ.BaseURL.Host)
+}
+
+// flow makes the way of the actions.
+func (a *App) flow(session resilient.Session) *flow.Flow {
+	name, err := os.Hostname()
+	if err != nil {
+		name = "localhost"
+	}
+	letters := ledger.DeadLetters{Dir: filepath.Join(a.o.StateDir, "dead-letters")}
+	return flow.New(flow.Options{
+		Modules:   a.catalog,
+		Directory: directory{a.soar.Directory()},
+		Performer: effect.New(effect.Options{
+			Clients: map[string]effect.Client{abi.ThreatQ: a.threatq, abi.Resilient: a.soar},
+			MaxBlob: maxBlob(a.o.Config.Modules), Logger: a.log,
+		}),
+		Ledger: ledger.NewMemory(),
+		Site: abi.Site{
+			OrgID: session.OrgID, OrgName: session.OrgName,
+			ResilientURL: siteURL(a.o.Config.Resilient.Host, a.o.Config.Resilient.Port).String(), ThreatQURL: a.o.Config.ThreatQ.BaseURL.String(),
+			Account: abi.Account{Type: string(session.Account.Type), ID: session.Account.ID, Name: session.Account.Name},
+		},
+		Settings: a.o.Config.Modules,
+		Parallel: a.o.Config.ThreatQ.MaxParallel,
+		DeadLetter: func(m flow.Message, reason string) {
+			path, err := letters.Keep(m.ID, m.Headers, []byte(a.redact.Redact(string(m.Body))), reason)
+			if err != nil {
+				a.log.Error("an unreadable message could not be kept", "action", m.ID, "error", err)
+				return
+			}
+			a.log.Error("an unreadable message was kept", "action", m.ID, "file", path, "reason", reason)
+		},
+		Redact: a.redact.Redact,
+		Host:   name,
+		Logger: a.log,
+	})
+}
+
+// maxBlob is the setting max_attachment_mb in bytes; config has checked it.
+func maxBlob(settings map[string]string) int64 {
+	mb, err := strconv.ParseInt(settings["max_attachment_mb"], 10, 32)
+	if err != nil {
+		return 0
+	}
+	return mb << 20
+}
+
+// broker makes the STOMP session.
+func (a *App) broker(queue string) (*broker.Broker, error) {
+	r := a.o.Config.Resilient
+	trust, err := r.StompTrust.TLSConfig(r.StompHost)
+	if err != nil {
+		return nil, err
+	}
+	name, passcode := r.Login()
+	return broker.New(broker.Options{
+		Addr: net.JoinHostPort(r.StompHost, strconv.Itoa(r.StompPort)), TLS: trust, HostHeader: r.StompHost,
+		Dial: dialer(r.Proxy),
+		Credentials: func(context.Context) (string, string, error) {
+			return name, passcode.Reveal(), nil
+		},
+		Destination: queue, Prefetch: r.Prefetch, ConnectTimeout: r.StompTimeout, Logger: a.log,
+		OnState: func(s broker.State) { a.brokerState(queue, s) },
+	})
+}
+
+// brokerState announces the first subscription. Before that, a certificate
+// that is not trusted ends the process: no waiting mends it.
+func (a *App) brokerState(queue string, s broker.State) {
+	if s.Connected {
+		a.readyOnce.Do(func() {
+			a.log.Info("ready", "destination", queue, "broker", s.Server, "prefetch", a.o.Config.Resilient.Prefetch)
+			close(a.ready)
+		})
+		return
+	}
+	select {
+	case <-a.ready:
+	default:
+		if broker.IsCertificate(s.Reason) {
+			select {
+			case a.unfit <- s.Reason:
+			default:
+			}
+		}
+	}
+}

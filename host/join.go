@@ -1,0 +1,93 @@
+package host
+
+import (
+	"bufio"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"fn-threatq/host/broker"
+	"fn-threatq/host/config"
+	"fn-threatq/host/flow"
+	"fn-threatq/host/resilient"
+)
+
+// delivery is a broker's delivery as the flow sees it.
+type delivery struct{ *broker.Delivery }
+
+func (d delivery) Message() flow.Message {
+	return flow.Message{
+		ID: d.MessageID, Destination: d.Destination, ReplyTo: d.ReplyTo, CorrelationID: d.CorrelationID,
+		Payload: d.Payload, ContextToken: d.ContextToken, Timestamp: d.Timestamp, Redelivered: d.Redelivered,
+		Headers: d.Headers, Body: d.Body,
+	}
+}
+
+// directory is the SOAR directory as the flow sees it.
+type directory struct{ *resilient.Directory }
+
+func (d directory) FieldOption(ctx context.Context, field string, value int64) (string, error) {
+	label, _, err := d.Directory.FieldOption(ctx, field, value)
+	return label, err
+}
+
+// dialer opens connections to the broker, through the proxy where one is set
+// (contract: STOMP transport; the first reference clients did it by CONNECT).
+func dialer(proxy config.Proxy) func(context.Context, string, string) (net.Conn, error) {
+	var direct net.Dialer
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		via, err := proxy.ForURL(&url.URL{Scheme: "https", Host: addr})
+		if err != nil || via == nil {
+			return direct.DialContext(ctx, network, addr)
+		}
+		if via.Scheme != "http" {
+			return nil, fmt.Errorf("a proxy reached by %s cannot be used for the message broker: use an http:// one", via.Scheme)
+		}
+		conn, err := direct.DialContext(ctx, network, proxyAddr(via))
+		if err != nil {
+			return nil, fmt.Errorf("the proxy %s: %w", via.Host, err)
+		}
+		if err := connectThrough(ctx, conn, via, addr); err != nil {
+			return nil, errors.Join(err, conn.Close())
+		}
+		return conn, nil
+	}
+}
+
+func proxyAddr(proxy *url.URL) string {
+	if proxy.Port() != "" {
+		return proxy.Host
+	}
+	return net.JoinHostPort(proxy.Hostname(), "80")
+}
+
+// connectThrough asks an HTTP proxy for a tunnel.
+func connectThrough(ctx context.Context, conn net.Conn, proxy *url.URL, addr string) error {
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := conn.SetDeadline(deadline); err != nil {
+			return err
+		}
+	}
+	request := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: addr}, Host: addr, Header: http.Header{}}
+	if proxy.User != nil {
+		password, _ := proxy.User.Password()
+		request.Header.Set("Proxy-Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(proxy.User.Username()+":"+password)))
+	}
+	if err := request.Write(conn); err != nil {
+		return fmt.Errorf("the proxy %s: %w", proxy.Host, err)
+	}
+	// The broker speaks only after we do, so nothing of it can be in the buffer.
+	answer, err := http.ReadResponse(bufio.NewReader(conn), request)
+	if err != nil {
+		return fmt.Errorf("the proxy %s: %w", proxy.Host, err)
+	}
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("the proxy %s refused a tunnel to %s: %s", proxy.Host, addr, answer.Status)
+	}
+	return conn.SetDeadline(time.Time{})
+}
