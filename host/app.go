@@ -304,6 +304,10 @@ func (a *App) flow(session resilient.Session) *flow.Flow {
 		Directory: directory{a.soar.Directory()},
 		Performer: effect.New(effect.Options{
 			Clients: map[string]effect.Client{abi.ThreatQ: a.threatq, abi.Resilient: a.soar},
+			Retry: map[string]effect.Retry{abi.Resilient: {
+				Attempts: a.o.Config.Resilient.RequestAttempts, Delay: a.o.Config.Resilient.RequestRetryDelay,
+				Factor: a.o.Config.Resilient.RequestRetryBackoff,
+			}},
 			MaxBlob: maxBlob(a.o.Config.Modules), Logger: a.log,
 		}),
 		Ledger: ledger.NewMemory(),

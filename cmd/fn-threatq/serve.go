@@ -7,12 +7,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/lmittmann/tint"
 	"golang.org/x/term"
+	"gopkg.in/natefinch/lumberjack.v2"
 
 	"fn-threatq/host"
 	"fn-threatq/host/config"
@@ -47,6 +50,10 @@ func serve(ctx context.Context, args []string, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "fn-threatq run: %s\n", err)
 		return host.ExitUsage
 	}
+	if file := logFile(c.Log); file != nil {
+		defer file.Close()
+		handler = slog.NewMultiHandler(handler, slog.NewJSONHandler(file, &slog.HandlerOptions{Level: wanted}))
+	}
 	log := slog.New(redactor.Handler(handler))
 	log.Info("fn-threatq starts", "version", host.Version, "config", c.Path)
 	for _, w := range c.Warnings {
@@ -77,6 +84,21 @@ func logHandler(w io.Writer, format string, level slog.Level) (slog.Handler, err
 		return tint.NewHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !terminal || os.Getenv("NO_COLOR") != ""}), nil
 	}
 	return nil, fmt.Errorf("--log-format %q is none of auto, text, json", format)
+}
+
+// logFile is the rotating log file of logdir, logfile, log_max_bytes and
+// log_backup_count; nil when no folder is configured. It makes the file 0600.
+func logFile(c config.Log) *lumberjack.Logger {
+	if c.Dir == "" {
+		return nil
+	}
+	const mb = 1 << 20
+	size := int((c.MaxBytes + mb - 1) / mb)
+	if c.MaxBytes == 0 {
+		// Never: lumberjack takes 0 for its own default.
+		size = math.MaxInt32
+	}
+	return &lumberjack.Logger{Filename: filepath.Join(c.Dir, c.File), MaxSize: size, MaxBackups: c.BackupCount}
 }
 
 // report prints each mistake of a configuration on a line of its own.

@@ -44,6 +44,8 @@ type Options struct {
 	MaxResult int
 	// MaxBlob is the largest download, in bytes; 0 = 100 MB.
 	MaxBlob int64
+	// Retry by service; DefaultRetry where there is none.
+	Retry map[string]Retry
 	// TempDir holds the blobs; empty means the system's.
 	TempDir string
 	Logger  *slog.Logger

@@ -11,10 +11,32 @@ import (
 	"fn-threatq/host/rest"
 )
 
-// backoff are the pauses before the repeats of a call (contract: retry policy).
-var backoff = []time.Duration{1 * time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second}
+// Retry is how often a call is sent to a service, and the growing pauses
+// between the tries.
+type Retry struct {
+	// Attempts counts the first try too.
+	Attempts int
+	// Delay is the pause before the second try; each further one is Factor
+	// times as long, up to maxPause.
+	Delay  time.Duration
+	Factor int
+}
+
+// DefaultRetry waits 1, 2, 4 and 8 seconds (contract: retry policy).
+var DefaultRetry = Retry{Attempts: 5, Delay: time.Second, Factor: 2}
+
+// pause is the wait after the n-th try.
+func (r Retry) pause(n int) time.Duration {
+	d := r.Delay
+	for range n - 1 {
+		d = min(d*time.Duration(r.Factor), maxPause)
+	}
+	return jitter(d)
+}
 
 const (
+	// maxPause bounds one pause between two tries.
+	maxPause = 60 * time.Second
 	// maxRetryAfter bounds how long a server can make an action wait.
 	maxRetryAfter = 60 * time.Second
 	// unknownPause passes before a module is told "outcome unknown".
@@ -30,7 +52,7 @@ func (p *Performer) retry(ctx context.Context, c abi.Call, once func() error) (t
 		if err = once(); err == nil {
 			return tries, nil
 		}
-		pause, again := verdict(c, err, tries)
+		pause, again := p.verdict(c, err, tries)
 		if !again || !wait(ctx, pause) {
 			return tries, err
 		}
@@ -39,12 +61,16 @@ func (p *Performer) retry(ctx context.Context, c abi.Call, once func() error) (t
 
 // verdict says whether the call may be sent again after its n-th try failed,
 // and how long to wait before.
-func verdict(c abi.Call, err error, n int) (time.Duration, bool) {
+func (p *Performer) verdict(c abi.Call, err error, n int) (time.Duration, bool) {
+	policy, ok := p.o.Retry[c.Service]
+	if !ok {
+		policy = DefaultRetry
+	}
 	var e *rest.Error
-	if !errors.As(err, &e) || n > len(backoff) {
+	if !errors.As(err, &e) || n >= policy.Attempts {
 		return 0, false
 	}
-	pause := jitter(backoff[n-1])
+	pause := policy.pause(n)
 	switch {
 	case e.Code == abi.CodeUnreachable:
 		return pause, true

@@ -1,0 +1,58 @@
+# The two commands of a newcomer are `make demo` and `make test`.
+GO      ?= go
+BIN     := bin/fn-threatq
+PLUGINS := $(wildcard plugins/*/module)
+# Fuzz targets run this long each in `make fuzz`.
+FUZZTIME ?= 20s
+
+.PHONY: help demo test lab build plugins check fmt test-activemq bench fuzz generate clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+demo: build ## a phishing incident end to end, on simulators and a broker of our own
+	$(GO) run ./tools/lab demo -host $(BIN)
+
+test: plugins ## all tests on the embedded broker, with the race detector
+	$(GO) test -race ./...
+
+lab: build ## the demo's world, kept running to play with
+	$(GO) run ./tools/lab up -host $(BIN)
+
+build: plugins ## the host with all modules inside: bin/fn-threatq
+	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN) ./cmd/fn-threatq
+
+plugins: ## the WASM modules
+	$(GO) run ./tools/buildplugins
+
+check: plugins ## format, vet, linter, tidy, generated files, import directions
+	@test -z "$$(gofmt -l .)" || { echo "not formatted (gofmt -w .):"; gofmt -l .; exit 1; }
+	$(GO) vet ./...
+	$(GO) vet -tags activemq ./...
+	GOOS=wasip1 GOARCH=wasm $(GO) vet $(addprefix ./,$(PLUGINS))
+	$(GO) tool staticcheck ./...
+	$(GO) tool staticcheck -tags activemq ./...
+	$(GO) mod tidy -diff
+	$(GO) mod verify
+	$(GO) run ./tools/gendocs -check
+	$(GO) test -run 'TestImportDirections|TestEachPackageHasOneComment|TestGuest' ./host
+
+generate: ## rewrite what is generated: the configuration table of README.md
+	$(GO) run ./tools/gendocs
+
+test-activemq: plugins ## the broker and end-to-end suites on a real ActiveMQ over TLS
+	@tools/activemq/activemq.sh check
+	$(GO) test -race -tags activemq -timeout 20m ./host/broker ./host/e2e
+
+bench: build ## figures of one run, as ratios
+	$(GO) run ./tools/bench
+
+fuzz: ## each fuzz target for FUZZTIME
+	@for package in $$($(GO) list ./...); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$package 2>/dev/null | grep '^Fuzz'); do \
+	    echo "$$package $$target"; \
+	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$package || exit 1; \
+	  done; done
+
+clean: ## remove what was built
+	rm -rf bin host/catalog/builtin/*.wasm
