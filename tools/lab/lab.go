@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// lab is the world with the host process in it.
+type lab struct {
+	*world
+	host *hostProcess
+	out  *printer
+}
+
+// openLab starts everything and waits until the host is ready.
+func openLab(ctx context.Context, o options, dir string, out *printer, onEntry func(entry)) (*lab, error) {
+	w, err := newWorld(dir)
+	if err != nil {
+		return nil, err
+	}
+	l := &lab{world: w, out: out}
+	if l.host, err = startHost(o.host, w, onEntry); err != nil {
+		w.close()
+		return nil, err
+	}
+	if err := l.wait(ctx, "the host to be ready", l.host.ready); err != nil {
+		return nil, errors.Join(err, l.close())
+	}
+	return l, nil
+}
+
+// close stops the host, then the world.
+func (l *lab) close() error {
+	err := l.host.stop()
+	l.world.close()
+	return err
+}
+
+// wait waits for done. Its error says what was waited for and what the host logged last.
+func (l *lab) wait(ctx context.Context, what string, done <-chan struct{}) error {
+	select {
+	case <-done:
+		return nil
+	case <-l.host.done:
+		select {
+		case <-done: // it was the last thing that the host did
+			return nil
+		default:
+		}
+		return fmt.Errorf("the host process ended (%s) while the lab waited for %s; %s", l.host.cmd.ProcessState, what, l.host.lastLines())
+	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return fmt.Errorf("the time limit is over and the lab still waits for %s; %s", what, l.host.lastLines())
+		}
+		return ctx.Err()
+	}
+}
+
+// finish waits until each action is answered and logged.
+func (l *lab) finish(ctx context.Context, actions []*action) error {
+	for _, a := range actions {
+		if err := l.wait(ctx, "the reply to "+a.id+" ("+a.about+")", a.answered); err != nil {
+			return err
+		}
+		if err := l.wait(ctx, "the log line of "+a.id+" ("+a.about+")", l.host.logged(a.id)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// showWhere prints what runs where.
+func (l *lab) showWhere() {
+	l.out.line("  %-18s %s  organization %d", "SOAR simulator", l.soar.URL(), l.soar.OrgID())
+	l.out.line("  %-18s %s", "ThreatQ simulator", l.threatq.URL())
+	l.out.line("  %-18s %s  STOMP over TLS, queue %s", "message broker", l.broker.Addr(), l.queue("actions"))
+	l.out.line("  %-18s %s, process %d, ready after %s", "host", filepath.Base(l.host.cmd.Path), l.host.cmd.Process.Pid, l.host.took.Round(time.Millisecond))
+	l.out.line("  %-18s %s", "app.config", l.config)
+}
+
+// demo plays the story, shows it, and checks the end of it.
+func demo(ctx context.Context, o options, out *printer) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, o.limit)
+	defer cancel()
+	dir, err := os.MkdirTemp("", "fn-threatq-demo-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	l, err := openLab(ctx, o, dir, out, nil)
+	if err != nil {
+		return err
+	}
+	open := true
+	defer func() {
+		if open {
+			err = errors.Join(err, l.close())
+		}
+	}()
+
+	out.heading("fn-threatq: a phishing incident on its way from SOAR to ThreatQ")
+	l.showWhere()
+	begin := time.Now()
+	incident, err := l.play(ctx)
+	if err != nil {
+		return err
+	}
+	took := time.Since(begin)
+	memory := l.host.memory()
+
+	out.heading("ThreatQ afterwards")
+	l.showThreatQ()
+	if o.tamper != nil {
+		o.tamper(l.world)
+	}
+	open = false
+	stopped := l.host.stop()
+	l.settle(ctx)
+	calls := 0
+	for _, a := range l.actions {
+		calls += len(l.host.record(a.id).calls)
+	}
+	wrong := append(l.check(incident), l.checkConduct(stopped)...)
+	l.world.close()
+
+	out.heading("In total")
+	totals := fmt.Sprintf("%d actions, %d calls, %s", len(l.actions), calls, took.Round(time.Millisecond))
+	if memory != "" {
+		totals += "; host process " + memory
+	}
+	out.line("  %s", totals)
+	if len(wrong) == 0 {
+		out.line("  %s", out.green("✔ ThreatQ is as expected, each action was answered once, the queue is empty"))
+		return nil
+	}
+	out.line("  %s", out.red(fmt.Sprintf("✘ %d differences from what was expected:", len(wrong))))
+	for _, difference := range wrong {
+		out.line("    %s", out.red(difference))
+	}
+	return errReported
+}
+
+// settle takes the replies that were sent before the host ended, if any are left.
+func (l *lab) settle(ctx context.Context) {
+	for ctx.Err() == nil {
+		if ready, unacked := l.broker.Depth(l.queue("acks")); ready+unacked == 0 {
+			break
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+	// Ending the reader waits for the reply that it has in hand.
+	l.stopReading()
+}

@@ -1,0 +1,114 @@
+// Command lab runs fn-threatq in a world of its own.
+//
+//	go run ./tools/lab demo                     a phishing incident, shown and checked
+//	go run ./tools/lab up                       the same world, kept until Ctrl-C
+//	go run ./tools/lab send WHAT [flags]        one more action in the world of up
+//	go run ./tools/lab show                     what ThreatQ holds in the world of up
+//
+// The world is a SOAR simulator, a ThreatQ simulator and a message broker, all in
+// this process on loopback ports with TLS, and the real host process as a child
+// that knows them from an app.config alone. A story is the list of things that
+// people do in SOAR; an action is one message that SOAR publishes because of them;
+// an expectation is what the world must look like after the story, written down
+// without the help of any rule.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// timeLimit is when a demo that hangs says what it waits for.
+const timeLimit = 60 * time.Second
+
+const usage = `usage: lab [flags] COMMAND
+
+  demo        play a phishing incident, show each action, check the end; exit 1 when something is wrong
+  up          run the world until Ctrl-C
+  send WHAT   one more action in the world of "up"; "send help" lists them
+  show        what ThreatQ holds in the world of "up"
+
+flags:
+`
+
+// options are the flags.
+type options struct {
+	host    string // path of the binary
+	dir     string // folder of up, send and show
+	verbose bool
+	limit   time.Duration
+	// tamper changes the end state before it is checked; for tests.
+	tamper func(*world)
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is main with everything handed in; it returns the exit code: 0 all is right,
+// 1 something is wrong, 2 the command line is, 130 interrupted.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	o := options{limit: timeLimit}
+	flags := flag.NewFlagSet("lab", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.Usage = func() { fmt.Fprint(stderr, usage); flags.PrintDefaults() }
+	flags.StringVar(&o.host, "host", filepath.Join("bin", "fn-threatq"), "`path` of the fn-threatq binary")
+	flags.StringVar(&o.dir, "dir", defaultDir(), "`folder` of up, in which send and show find it")
+	flags.BoolVar(&o.verbose, "v", false, "up: show every call in the log")
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return 0
+	} else if err != nil {
+		return 2
+	}
+	command, rest := flags.Arg(0), flags.Args()
+	if command != "send" && len(rest) > 1 {
+		// Flags may stand behind the command too; those of send are its own.
+		if err := flags.Parse(rest[1:]); errors.Is(err, flag.ErrHelp) {
+			return 0
+		} else if err != nil {
+			return 2
+		}
+		rest = append([]string{command}, flags.Args()...)
+	}
+	p := newPrinter(stdout)
+	var err error
+	switch {
+	case command == "demo" && len(rest) == 1:
+		err = demo(ctx, o, p)
+	case command == "up" && len(rest) == 1:
+		err = up(ctx, o, p)
+	case command == "show" && len(rest) == 1, command == "send" && len(rest) > 1:
+		err = ask(ctx, o.dir, rest, p)
+	default:
+		flags.Usage()
+		return 2
+	}
+	switch {
+	case err == nil:
+		return 0
+	case ctx.Err() != nil:
+		fmt.Fprintln(stderr, "lab: interrupted")
+		return 130
+	case !errors.Is(err, errReported):
+		fmt.Fprintln(stderr, "lab:", err)
+	}
+	return 1
+}
+
+// errReported is the error of what has been printed already.
+var errReported = errors.New("not as expected")
+
+func defaultDir() string {
+	return filepath.Join(os.TempDir(), fmt.Sprintf("fn-threatq-lab-%d", os.Getuid()))
+}
