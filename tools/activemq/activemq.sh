@@ -1,11 +1,12 @@
 #!/bin/bash
-# activemq.sh start|stop|kill|status|clean
+# activemq.sh check|start|stop|kill|status|clean
 # Runs Debian's ActiveMQ Classic with STOMP over TLS on loopback, for tests.
 #   AMQ_DIR   state, log and certificates (default: $TMPDIR/fn-threatq-activemq)
 #   AMQ_PORT  TLS port (default: the port of the last start, else a free one)
 #   AMQ_HEAP  heap of the Java machine (default 512m)
 #   AMQ_PARENT  a process id: the broker ends when that process does (default: none)
 #   AMQ_HOME  where ActiveMQ is installed (default /usr/share/activemq)
+# "check" tells what has to be installed first, and ends with 2 when something has.
 # "start" returns when the port answers and prints where; users are in activemq.xml.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
@@ -41,6 +42,16 @@ certificates() {
     openssl pkcs12 -export -name broker -inkey server.key -in server.pem -certfile ca.pem \
       -out broker.p12 -passout pass:changeit
   ) > "$dir/openssl.log" 2>&1 || { echo "making certificates failed; see $dir/openssl.log" >&2; exit 1; }
+}
+
+# Java comes with the package activemq, as one of its dependencies.
+check() {
+  local install='apt-get install -y --no-install-recommends activemq openssl' complete=true
+  missing() { echo "$1 is not installed: $install" >&2; complete=false; }
+  [ -r "$home/bin/activemq.jar" ] || missing "ActiveMQ ($home/bin/activemq.jar)"
+  command -v java >/dev/null || missing Java
+  command -v openssl >/dev/null || missing OpenSSL
+  $complete || exit 2
 }
 
 start() {
@@ -98,6 +109,7 @@ end() {
 }
 
 case "${1:-}" in
+check) check ;;
 start) start ;;
 stop) end TERM ;;
 kill) end KILL ;;
@@ -107,5 +119,5 @@ status)
 clean)
   alive && { echo "it is running: stop it first" >&2; exit 1; }
   rm -rf "$dir/data" "$dir/tmp" "$dir/conf" "$dir/certs" "$dir/log" "$dir/openssl.log" "$dir/port" ;;
-*) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+*) sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
