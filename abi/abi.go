@@ -218,7 +218,7 @@ type Output struct {
 	// Progress is sent to the user as an interim reply.
 	Progress string `json:"progress,omitempty"`
 	// State replaces the history: the next turn gets it, and of the results
-	// only those of this turn.
+	// only those of the calls or sub-actions beside it: none for a state alone.
 	State JSON `json:"state,omitempty"`
 }
 

@@ -40,7 +40,9 @@ func (f *Flow) fields(ctx context.Context, e *envelope, rule *manifest.Rule) (ma
 		if err != nil {
 			return nil, err
 		}
-		out[field.Name] = resolved
+		if !absent(json.RawMessage(resolved)) {
+			out[field.Name] = resolved
+		}
 	}
 	return out, nil
 }
@@ -79,12 +81,16 @@ func (f *Flow) fieldValue(ctx context.Context, e *envelope, name string, field m
 		if json.Unmarshal(value, &values) != nil {
 			values = []json.RawMessage{value}
 		}
-		labels := make([]string, len(values))
-		for i, v := range values {
-			var err error
-			if labels[i], err = f.option(ctx, e, name, v); err != nil {
+		labels := make([]string, 0, len(values))
+		for _, v := range values {
+			if absent(v) {
+				continue
+			}
+			label, err := f.option(ctx, e, name, v)
+			if err != nil {
 				return nil, err
 			}
+			labels = append(labels, label)
 		}
 		return encode(labels), nil
 	default:
@@ -123,8 +129,8 @@ func (f *Flow) option(ctx context.Context, e *envelope, name string, value json.
 func inputs(in properties) map[string]abi.JSON {
 	out := map[string]abi.JSON{}
 	for name, value := range in {
-		if !absent(value) {
-			out[name] = flat(value)
+		if v := flat(value); !absent(json.RawMessage(v)) {
+			out[name] = v
 		}
 	}
 	return out
@@ -144,9 +150,6 @@ func flat(value json.RawMessage) abi.JSON {
 	if json.Unmarshal(value, &object) == nil && object != nil {
 		for _, key := range []string{"content", "name", "label"} {
 			if inner, ok := object[key]; ok {
-				if absent(inner) {
-					return quote("")
-				}
 				return flat(inner)
 			}
 		}

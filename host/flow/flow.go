@@ -39,7 +39,8 @@ type Message struct {
 	Body        []byte
 }
 
-// Delivery is one delivery of a message.
+// Delivery is one delivery of a message. Two values are equal (==) when they
+// are the same delivery.
 type Delivery interface {
 	Message() Message
 	// Reply sends a reply; Ack tells the broker that the message is done with.
@@ -217,6 +218,18 @@ func (f *Flow) forget(m Message) {
 	delete(f.running, m.ID)
 }
 
+// forgetUnless ends a job, unless the message came again after the delivery
+// that was answered.
+func (f *Flow) forgetUnless(j *job, answered Delivery) (newer Delivery) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if newer = j.current(); newer != answered {
+		return newer
+	}
+	delete(f.running, j.message.ID)
+	return nil
+}
+
 // Drain lets running actions finish and starts no more: what waits is left to
 // the broker. When ctx ends first, running actions are given up without reply
 // and without acknowledgement, and its error is returned.
@@ -242,8 +255,43 @@ func (f *Flow) Drain(ctx context.Context) error {
 // work is the way of one action.
 func (f *Flow) work(j *job, e *envelope, unreadable error) {
 	begin := time.Now()
-	story := &story{}
-	outcome := f.outcome(j, e, unreadable, story)
+	if unreadable != nil {
+		f.o.DeadLetter(j.message, unreadable.Error())
+		f.finish(j, e, &story{}, begin, failure(abi.CodeMessage, unreadable.Error()))
+		return
+	}
+	action, module, err := f.route(f.run, j.message, e)
+	if err != nil {
+		f.finish(j, e, &story{}, begin, failureOf(err))
+		return
+	}
+	p := &performance{
+		action: action, module: module, token: j.message.ContextToken, job: j, now: j.message.Timestamp,
+		story: &story{action: action, module: module.Manifest()}, noLane: e.noLane(module, action),
+	}
+	if p.now.IsZero() {
+		p.now = begin
+	}
+	if !p.noLane {
+		p.lane = e.lane(j.message)
+		f.finish(j, e, p.story, begin, f.play(f.run, p))
+		return
+	}
+	// Only now is it known that the action has no lane: it leaves the one of its
+	// incident, which its sub-actions and others need.
+	f.working.Add(1)
+	f.lanes.submit("message:"+j.message.ID, func(started bool) {
+		defer f.working.Done()
+		if !started {
+			f.forget(j.message)
+			return
+		}
+		f.finish(j, e, p.story, begin, f.play(f.run, p))
+	})
+}
+
+// finish records the outcome and sends the reply.
+func (f *Flow) finish(j *job, e *envelope, story *story, begin time.Time, outcome outcome) {
 	story.took = time.Since(begin)
 	f.report(j.message, e, story, outcome)
 	if outcome.abandoned {
@@ -260,25 +308,10 @@ func (f *Flow) work(j *job, e *envelope, unreadable error) {
 	}
 	// The lane is free again while the reply is on its way.
 	f.working.Go(func() {
-		defer f.forget(j.message)
-		f.deliver(j.message, j.current(), reply)
-	})
-}
-
-// outcome runs the action to its end.
-func (f *Flow) outcome(j *job, e *envelope, unreadable error, s *story) outcome {
-	if unreadable != nil {
-		f.o.DeadLetter(j.message, unreadable.Error())
-		return failure(abi.CodeMessage, unreadable.Error())
-	}
-	action, module, err := f.route(f.run, j.message, e)
-	if err != nil {
-		return failureOf(err)
-	}
-	s.action, s.module = action, module.Manifest()
-	return f.play(f.run, &performance{
-		action: action, module: module, token: j.message.ContextToken, job: j, story: s,
-		now: j.message.Timestamp, lanes: []string{e.lane(j.message)}, noLane: e.noLane(module, action),
+		// After a reconnect only the newest delivery can be acknowledged.
+		for d := j.current(); d != nil; d = f.forgetUnless(j, d) {
+			f.deliver(j.message, d, reply)
+		}
 	})
 }
 

@@ -85,6 +85,13 @@ func (h *holds) closesCircle(who, owner *holder) bool {
 	return true
 }
 
+// any reports whether the action holds a key.
+func (h *holds) any(who *holder) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(who.keys) > 0
+}
+
 // release gives all keys of an action up.
 func (h *holds) release(who *holder) {
 	h.mu.Lock()

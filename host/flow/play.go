@@ -1,7 +1,6 @@
 package flow
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,7 +9,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"fn-threatq/abi"
 	"fn-threatq/host/effect"
@@ -21,8 +22,9 @@ const (
 	defaultTurns, maxTurns         = 100, 10_000
 	defaultCalls, maxCalls         = 5_000, 100_000
 	defaultTurnCalls, maxTurnCalls = 250, 1_000
-	// maxHistory bounds what the turns of an action are given, in bytes.
-	maxHistory = 24 << 20
+	// maxHistory bounds what the turns of an action are given, in bytes: under
+	// the 16 MB that the sandbox takes by default, to fail with advice here.
+	maxHistory = 15 << 20
 )
 
 // limit is the wish of a manifest, the default for none, never over the ceiling.
@@ -41,9 +43,11 @@ type performance struct {
 	job    *job
 	story  *story
 	now    time.Time
-	// lanes are those that the action and its ancestors hold.
-	lanes  []string
+	// lane is the one that the action is in; noLane: in none.
+	lane   string
 	noLane bool
+	// subIDs are the ids of the sub-actions so far.
+	subIDs map[string]bool
 }
 
 // outcome is the end of an action: a reply or a failure.
@@ -138,6 +142,9 @@ func (f *Flow) turns(ctx context.Context, p *performance, scope *effect.Scope, w
 			if results, err = scope.Perform(ctx, out.Calls); err != nil {
 				return outcome{}, refused(m.Name, err)
 			}
+		case len(out.Actions) > 0 && f.holds.any(who):
+			// Its sub-actions could wait for these keys, or for others who do.
+			return outcome{}, &codedError{abi.CodeModule, fmt.Sprintf("module %s: an action that holds keys cannot start sub-actions", m.Name)}
 		case len(out.Actions) > 0:
 			if results, err = f.subActions(ctx, p, out.Actions); err != nil {
 				return outcome{}, err
@@ -156,16 +163,22 @@ func refused(module string, err error) error {
 	return err
 }
 
+// failCodes are the codes that a module may fail with.
+var failCodes = []abi.ErrorCode{
+	abi.CodeHTTP, abi.CodeUnreachable, abi.CodeUnknown, abi.CodeLogin, abi.CodeTooLarge, abi.CodeSubAction, abi.CodeInternal,
+	abi.CodeInput, abi.CodeNotFound, abi.CodeForbidden, abi.CodeModule,
+}
+
 // parseOutput reads the answer of a turn and holds it to the contract.
 func parseOutput(text []byte) (*abi.Output, error) {
 	var out abi.Output
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	if err := decoder.Decode(&out); err != nil {
+	if !utf8.Valid(text) {
+		return nil, errors.New("its answer is not UTF-8")
+	}
+	if err := json.Unmarshal(text, &out); err != nil {
 		return nil, fmt.Errorf("its answer is not the JSON that is wanted: %w", err)
 	}
-	if decoder.More() {
-		return nil, errors.New("its answer goes on after the JSON object")
-	}
+	dropNulls(&out)
 	kinds := 0
 	for _, is := range []bool{len(out.Calls) > 0, len(out.Actions) > 0, out.Reply != nil, out.Fail != nil} {
 		if is {
@@ -188,15 +201,34 @@ func parseOutput(text []byte) (*abi.Output, error) {
 		}
 	}
 	if r := out.Reply; r != nil {
-		if len(r.Results) > 0 && string(r.Results) != "null" && r.Results[0] != '{' {
+		if len(r.Results) > 0 && r.Results[0] != '{' {
 			return nil, errors.New("the results of its reply are not an object")
 		}
 		r.Message = cut(r.Message)
 	}
 	if out.Fail != nil {
 		out.Fail.Message = cut(out.Fail.Message)
+		if !slices.Contains(failCodes, out.Fail.Code) {
+			return nil, fmt.Errorf("its failure has the code %q, which the contract does not know: %s", cut(string(out.Fail.Code)), out.Fail.Message)
+		}
 	}
 	return &out, nil
+}
+
+// dropNulls makes null values absent.
+func dropNulls(out *abi.Output) {
+	values := []*abi.JSON{&out.State}
+	for i := range out.Calls {
+		values = append(values, &out.Calls[i].Body)
+	}
+	if out.Reply != nil {
+		values = append(values, &out.Reply.Results)
+	}
+	for _, v := range values {
+		if string(*v) == "null" {
+			*v = nil
+		}
+	}
 }
 
 // cut keeps messages to users within the contract.
@@ -217,6 +249,9 @@ func seedOf(id string) uint64 {
 
 // interim sends a progress text, if that can be done quickly.
 func (f *Flow) interim(j *job, text string) {
+	if j.message.ReplyTo == "" || j.message.CorrelationID == "" {
+		return
+	}
 	body := encode(replyBody{Message: f.o.Redact(text)})
 	ctx, cancel := context.WithTimeout(f.run, interimTime)
 	defer cancel()
@@ -241,29 +276,41 @@ func (f *Flow) subActions(ctx context.Context, p *performance, asked []abi.SubAc
 		subs[i] = sub
 	}
 	results := make([]abi.Result, len(asked))
+	if !p.noLane {
+		// In the parent's lane, and like all of a lane one after another.
+		for i, sub := range subs {
+			results[i] = f.play(ctx, sub).result(asked[i].ID)
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+		}
+		return results, nil
+	}
 	var group sync.WaitGroup
+	var givenUp atomic.Bool
 	// The slot is given up, so that the sub-actions can run.
 	f.lanes.leave()
 	for i, sub := range subs {
 		group.Add(1)
-		run := func(started bool) {
+		f.lanes.submit(sub.lane, func(started bool) {
 			defer group.Done()
-			out := outcome{abandoned: true}
-			if started && ctx.Err() == nil {
-				out = f.play(ctx, sub)
+			if !started || ctx.Err() != nil {
+				givenUp.Store(true)
+				return
 			}
-			results[i] = out.result(asked[i].ID)
-		}
-		lane := incidentLane(asked[i].IncidentID)
-		if slices.Contains(p.lanes, lane) && !p.noLane {
-			go func() { f.lanes.enter(); defer f.lanes.leave(); run(true) }()
-		} else {
-			f.lanes.submit(lane, run)
-		}
+			results[i] = f.play(ctx, sub).result(asked[i].ID)
+		})
 	}
 	group.Wait()
 	f.lanes.enter()
-	return results, ctx.Err()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if givenUp.Load() {
+		// The host drains: the whole action is done again by the next one.
+		return nil, context.Canceled
+	}
+	return results, nil
 }
 
 // subAction checks one sub-action and makes its performance.
@@ -276,9 +323,11 @@ func (f *Flow) subAction(p *performance, s abi.SubAction) (*performance, error) 
 	switch {
 	case s.ID == "" || len(s.ID) > abi.MaxCallID:
 		return nil, fail(abi.CodeModule, "an id of %d bytes, want 1 to %d", len(s.ID), abi.MaxCallID)
+	case p.subIDs[s.ID]:
+		return nil, fail(abi.CodeModule, "the action has another one of this id")
 	case !slices.Contains(m.Actions, s.Rule):
 		return nil, fail(abi.CodePermit, "%s is not among the actions of the module's manifest", s.Rule)
-	case !p.noLane && !slices.Contains(p.lanes, lane):
+	case !p.noLane && lane != p.lane:
 		// Two such actions could wait for each other's lanes.
 		return nil, fail(abi.CodeModule, "only a rule without a lane may start actions for other incidents (%d)", s.IncidentID)
 	}
@@ -287,6 +336,10 @@ func (f *Flow) subAction(p *performance, s abi.SubAction) (*performance, error) 
 		return nil, fail(abi.CodeRouting, "no installed module handles %s", s.Rule)
 	}
 	rule := module.Manifest().Rule(s.Rule)
+	if p.subIDs == nil {
+		p.subIDs = map[string]bool{}
+	}
+	p.subIDs[s.ID] = true
 	return &performance{
 		action: &abi.Action{
 			ID: p.action.ID + "/" + s.ID, Kind: abi.KindRule, Name: s.Rule, Title: rule.Title, Object: rule.Object,
@@ -294,7 +347,7 @@ func (f *Flow) subAction(p *performance, s abi.SubAction) (*performance, error) 
 			User: p.action.User, Parent: p.action.ID,
 		},
 		module: module, token: p.token, job: p.job, story: p.story, now: p.now,
-		lanes: append(slices.Clone(p.lanes), lane),
+		lane: lane,
 	}, nil
 }
 
