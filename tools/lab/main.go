@@ -94,10 +94,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		flags.Usage()
 		return 2
 	}
+	return exitCode(err, stderr)
+}
+
+// exitCode tells the error to the person, if there is one that has not been told.
+func exitCode(err error, stderr io.Writer) int {
 	switch {
 	case err == nil:
 		return 0
-	case ctx.Err() != nil:
+	case errors.Is(err, context.Canceled):
 		fmt.Fprintln(stderr, "lab: interrupted")
 		return 130
 	case !errors.Is(err, errReported):

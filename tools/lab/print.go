@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 	"unicode/utf8"
 
 	"golang.org/x/term"
@@ -138,6 +139,9 @@ func cut(text string, columns int) string {
 // entry prints a line of the host's log.
 func (p *printer) entry(e entry) {
 	text := plainEntry(e)
+	if e.text("msg") == "action" {
+		text = actionEntry(e)
+	}
 	switch clock := logClock(e); e.text("level") {
 	case "ERROR":
 		p.line("%s %s", clock, p.red(text))
@@ -146,6 +150,16 @@ func (p *printer) entry(e entry) {
 	default:
 		p.line("%s %s", clock, text)
 	}
+}
+
+// actionEntry is the line of an action as a person wants it.
+func actionEntry(e entry) string {
+	where := ""
+	if incident := e.text("incident"); incident != "" {
+		where = " on incident " + incident
+	}
+	return fmt.Sprintf("%-5s %s%s%s: %s in %s, %s turns, %s calls: %s", e.text("level"), e.text("rule"), e.text("function"), where,
+		e.text("outcome"), e.duration("duration").Round(100*time.Microsecond), e.text("turns"), e.text("calls"), e.text("message"))
 }
 
 // logClock is the time of day of a log line.

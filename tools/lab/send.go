@@ -17,7 +17,7 @@ const sendHelp = `what to send:
   sync-incident [--incident ID] [--import-artifacts] [--import-indicators]
   sync-indicator --artifact ID [--status …] [--confidence Low|Medium|High]
   function NAME input=value …
-Without --incident the newest one is meant.`
+Without --incident the newest one is meant`
 
 // obey does what the second terminal asks for.
 func (l *lab) obey(ctx context.Context, args []string) error {
@@ -42,7 +42,7 @@ func (l *lab) obey(ctx context.Context, args []string) error {
 		return err
 	}
 	if len(actions) == 0 {
-		l.out.line("No rule fires for that.")
+		l.out.line("No automatic rule fires for that: they watch for new objects and changed descriptions.")
 	}
 	if err := l.finish(ctx, actions); err != nil {
 		return err

@@ -1,0 +1,249 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"fn-threatq/host/threatq/threatqtest"
+)
+
+// hostBinary builds the real host once for all tests.
+var hostBinary = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "fn-threatq-lab-test-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "fn-threatq")
+	out, err := exec.Command("go", "build", "-o", path, "fn-threatq/cmd/fn-threatq").CombinedOutput()
+	if err != nil {
+		os.Stderr.Write(out)
+	}
+	return path, err
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if path, err := hostBinary(); err == nil {
+		os.RemoveAll(filepath.Dir(path))
+	}
+	os.Exit(code)
+}
+
+func realHost(t *testing.T) string {
+	t.Helper()
+	modules, err := filepath.Glob(filepath.Join("..", "..", "host", "catalog", "builtin", "*.wasm"))
+	require.NoError(t, err)
+	require.NotEmpty(t, modules, `the modules are not built: run "make plugins"`)
+	path, err := hostBinary()
+	require.NoError(t, err)
+	return path
+}
+
+// ownTemp gives the test a folder for temporary files, in which nothing may stay.
+func ownTemp(t *testing.T) {
+	t.Helper()
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	t.Cleanup(func() {
+		left, err := filepath.Glob(filepath.Join(dir, "fn-threatq-*"))
+		assert.NoError(t, err)
+		assert.Empty(t, left, "left behind")
+	})
+}
+
+// script makes a program that stands in for the host.
+func script(t *testing.T, body string) string {
+	t.Helper()
+	if runtime.GOOS == "windows" {
+		t.Skip("needs a shell")
+	}
+	path := filepath.Join(t.TempDir(), "host")
+	require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\n"+body+"\n"), 0o700))
+	return path
+}
+
+func TestTheDemoIsAsExpectedAndShowsWhatHappened(t *testing.T) {
+	binary := realHost(t)
+	ownTemp(t)
+	var stdout, stderr bytes.Buffer
+	code := run(t.Context(), []string{"demo", "-host", binary}, &stdout, &stderr)
+	require.Zero(t, code, "stdout:\n%s\nstderr:\n%s", &stdout, &stderr)
+	assert.Empty(t, stderr.String())
+	text := stdout.String()
+	for _, part := range []string{
+		"SOAR simulator", "message broker", "ThreatQ simulator", "app.config",
+		" 1  ThreatQ: Sync Incident", "10  ThreatQ: Add Indicator",
+		`"hxxps://login[.]invoice-portal[.]example[.]com/verify?u=42"`,
+		"→ Synced to ThreatQ event 55 (created)", "→ Synced to ThreatQ event 55 (updated)", `"value": "CVE-2017-11882"`,
+		"Resilient #2096: Phishing: fake invoice", "10 actions, ", "✔",
+	} {
+		assert.Contains(t, text, part)
+	}
+	assert.Regexp(t, `resilient GET +/incidents/2096 +200 +\d+ ms`, text)
+	assert.NotContains(t, text, "\x1b", "colours are for terminals")
+	assert.NotContains(t, text, threatqtest.DefaultPassword)
+	for line := range strings.Lines(text) {
+		if strings.Contains(line, "app.config") {
+			continue // as long as the path of this test's folder
+		}
+		assert.LessOrEqual(t, utf8.RuneCountInString(strings.TrimRight(line, "\n")), width, line)
+	}
+}
+
+func TestTheDemoReportsEachDifferenceAndFails(t *testing.T) {
+	binary := realHost(t)
+	ownTemp(t)
+	var stdout, stderr bytes.Buffer
+	err := demo(t.Context(), options{host: binary, limit: timeLimit, tamper: func(w *world) {
+		w.threatq.AddEvent("Incident", "Resilient #2096: again", source)
+		for _, indicator := range w.threatq.Indicators() {
+			switch indicator.Type {
+			case "FQDN":
+				w.threatq.SetStatus(indicator.ID, "Expired")
+			case "URL":
+				w.threatq.Delete("indicators", indicator.ID)
+			case "IP Address":
+				w.threatq.AddAttribute("indicators", indicator.ID, "Confidence", "Low", "Another Feed")
+			}
+		}
+		// As if the host had answered a second time, and one that nobody asked for.
+		w.take(w.actions[2].correlation, []byte(`{"message_type":1,"message":"again","complete":true}`))
+		w.take("invid:0", []byte(`{"message_type":0,"message":"who?","complete":true}`))
+	}}, &printer{w: &stdout})
+	assert.Equal(t, 1, exitCode(err, &stderr))
+	assert.Empty(t, stderr.String(), "it is all in the report")
+	text := stdout.String()
+	assert.NotContains(t, text, "✔")
+	for _, difference := range []string{
+		`too much: event: Incident "Resilient #2096: again"`,
+		`missing:  indicator: FQDN "login.invoice-portal.example.com", Active, by Acme SOC`,
+		`too much: indicator: FQDN "login.invoice-portal.example.com", Expired, by Acme SOC`,
+		`missing:  indicator: URL "https://login.invoice-portal.example.com/verify?u=42", Review, by Acme SOC`,
+		`missing:  linked to the event: URL "https://login.invoice-portal.example.com/verify?u=42"`,
+		`too much: attribute of IP Address 203.0.113.45: Confidence = "Low" by Another Feed`,
+		`answered 2 times, expected once`,
+		`answered with an error: again`,
+		`a reply to invid:0, which nobody sent`,
+	} {
+		assert.Contains(t, text, difference)
+	}
+}
+
+func TestUpTakesCommandsFromASecondTerminal(t *testing.T) {
+	binary := realHost(t)
+	dir := filepath.Join(t.TempDir(), "lab")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var stdout, stderr bytes.Buffer
+	ended := make(chan int, 1)
+	go func() { ended <- run(ctx, []string{"up", "-host", binary, "-dir", dir}, &stdout, &stderr) }()
+	second := func(args ...string) (code int, out, errors string) {
+		var o, e bytes.Buffer
+		code = run(t.Context(), append([]string{"-dir", dir}, args...), &o, &e)
+		return code, o.String(), e.String()
+	}
+	require.Eventually(t, func() bool { code, _, _ := second("show"); return code == 0 }, timeLimit, 20*time.Millisecond)
+
+	for path, mode := range map[string]os.FileMode{dir: 0o700, filepath.Join(dir, "app.config"): 0o600, filepath.Join(dir, controlFile): 0o600} {
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		assert.Equal(t, mode, info.Mode().Perm(), path)
+	}
+	written, err := os.ReadFile(filepath.Join(dir, "app.config"))
+	require.NoError(t, err)
+	assert.Contains(t, string(written), "password=$"+passwordVariable)
+	assert.NotContains(t, string(written), threatqtest.DefaultPassword)
+
+	wrong := func(message string, args ...string) {
+		t.Helper()
+		code, out, text := second(args...)
+		assert.Equal(t, 1, code, "%v: %s", args, out)
+		assert.Contains(t, text, message)
+	}
+	right := func(part string, args ...string) {
+		t.Helper()
+		code, out, text := second(args...)
+		assert.Zero(t, code, "%v: %s", args, text)
+		assert.Contains(t, out, part)
+	}
+	wrong("a lab is up already", "up", "-host", binary)
+	wrong("there is no incident yet", "send", "artifact", "--type", "URL", "--value", "http://a.example")
+	right("Synced to ThreatQ event 55 (created)", "send", "incident", "--name", "By hand", "--severity", "High")
+	right("FQDN evil.example.com: created (Review)", "send", "artifact", "--type", "DNS Name", "--value", "evil.example.com")
+	right("FQDN evil.example.com: existing (Active)", "send", "sync-indicator", "--artifact", "1550", "--status", "Active")
+	right("1 of 1 artifact", "send", "sync-incident", "--import-artifacts")
+	right("event 55 (updated)", "send", "update", "--description", "<p>more</p>")
+	right("No automatic rule fires", "send", "update", "--severity", "Low")
+	right("IP Address 198.51.100.7: created (Review)", "send", "function", "threatq_add_indicator", "indicator_value=198.51.100.7")
+	right("sync-indicator --artifact ID", "send", "help")
+	wrong("Nonsense", "send", "artifact", "--type", "Nonsense", "--value", "x")
+	wrong("needs --type and --value", "send", "artifact")
+	wrong("no artifact 9", "send", "sync-indicator", "--artifact", "9")
+	wrong("cannot be sent", "send", "nothing")
+	wrong("no function named", "send", "function", "nothing")
+	wrong("is not input=value", "send", "function", "threatq_add_indicator", "x")
+	right("evil.example.com", "show")
+
+	cancel()
+	require.Zero(t, <-ended, "stderr:\n%s", &stderr)
+	assert.Contains(t, stdout.String(), "ThreatQ: Sync Incident on incident 2096: done in ", "the host's log, readable")
+	assert.NotContains(t, stdout.String(), "status=200", "calls are shown with -v only")
+	assert.NoDirExists(t, dir)
+	wrong("no lab is up", "show")
+}
+
+func TestTheTimeLimitSaysWhatWasWaitedFor(t *testing.T) {
+	binary := script(t, `echo '{"level":"INFO","msg":"halfway there","step":3}' >&2; exec sleep 60`)
+	ownTemp(t)
+	var stderr bytes.Buffer
+	err := demo(t.Context(), options{host: binary, limit: 500 * time.Millisecond}, &printer{w: &bytes.Buffer{}})
+	assert.Equal(t, 1, exitCode(err, &stderr))
+	assert.Contains(t, stderr.String(), "still waits for the host to be ready")
+	assert.Contains(t, stderr.String(), "INFO  halfway there step=3")
+}
+
+func TestAHostThatEndsEarlyIsReportedWithItsLastWords(t *testing.T) {
+	binary := script(t, `echo 'fn-threatq cannot start' >&2; exit 3`)
+	ownTemp(t)
+	var stdout, stderr bytes.Buffer
+	assert.Equal(t, 1, run(t.Context(), []string{"demo", "-host", binary}, &stdout, &stderr))
+	assert.Contains(t, stderr.String(), "the host process ended (exit status 3) while the lab waited for the host to be ready")
+	assert.Contains(t, stderr.String(), "fn-threatq cannot start")
+}
+
+func TestAMissingBinaryNamesTheWayOut(t *testing.T) {
+	ownTemp(t)
+	var stdout, stderr bytes.Buffer
+	assert.Equal(t, 1, run(t.Context(), []string{"demo", "-host", filepath.Join(t.TempDir(), "none")}, &stdout, &stderr))
+	assert.Contains(t, stderr.String(), "make build")
+}
+
+func TestAnInterruptedDemoCleansUp(t *testing.T) {
+	binary := script(t, `exec sleep 60`)
+	ownTemp(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer time.AfterFunc(300*time.Millisecond, cancel).Stop()
+	var stdout, stderr bytes.Buffer
+	assert.Equal(t, 130, run(ctx, []string{"demo", "-host", binary}, &stdout, &stderr))
+	assert.Contains(t, stderr.String(), "interrupted")
+}
+
+func TestAWrongCommandLineShowsTheUsage(t *testing.T) {
+	for _, args := range [][]string{{}, {"nothing"}, {"demo", "more"}, {"send"}, {"-nothing"}} {
+		var stdout, stderr bytes.Buffer
+		assert.Equal(t, 2, run(t.Context(), args, &stdout, &stderr), "%v", args)
+		assert.Contains(t, stderr.String(), "usage: lab", "%v", args)
+	}
+}
