@@ -52,7 +52,7 @@ func (l *loader) buildResilient(maxParallel int) Resilient {
 		StompTimeout: get("stomp_timeout").seconds(), Prefetch: get("stomp_prefetch_limit").number,
 		RequestTimeout: get("request_timeout").seconds(), RequestAttempts: get("request_max_retries").number,
 		RequestRetryDelay: get("request_retry_delay").seconds(), RequestRetryBackoff: get("request_retry_backoff").number,
-		SelftestTimeout: get("selftest_timeout").seconds(),
+		SelftestTimeout: get("selftest_timeout").seconds(), TrapException: get("trap_exception").boolean,
 	}
 	if r.RequestAttempts < 1 {
 		r.RequestAttempts = mostAttempts // the reference client repeats for ever

@@ -51,6 +51,9 @@ type Resilient struct {
 	StompTimeout time.Duration // to connect
 	Prefetch     int           // messages that the broker hands out unacknowledged
 
+	// TrapException makes the failure of a function a result, so that the workflow goes on.
+	TrapException bool
+
 	RequestTimeout      time.Duration // of one REST call
 	RequestAttempts     int           // of a REST call that is safe to repeat, with the first
 	RequestRetryDelay   time.Duration // before the second attempt

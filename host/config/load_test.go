@@ -396,3 +396,12 @@ func TestNearest(t *testing.T) {
 		assert.Equal(t, want, nearest(word, l.keys(sectionThreatQ)), word)
 	}
 }
+
+func TestTrapExceptionIsOffUnlessAsked(t *testing.T) {
+	assert.False(t, load(t, resilientPart+threatqPart).Resilient.TrapException)
+	for text, want := range map[string]bool{"true": true, "True": true, "1": true, "False": false, "no": false} {
+		config := load(t, resilientPart+"trap_exception="+text+"\n"+threatqPart)
+		assert.Equal(t, want, config.Resilient.TrapException, text)
+		assert.NotContains(t, messages(config.Warnings), "trap_exception", text)
+	}
+}
