@@ -165,11 +165,14 @@ func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 	return response, err
 }
 
-// fail completes the error of a login with the request that needed it.
+// fail names the request that needed a login in the login's error, which all
+// requests that waited for it share.
 func (c *Client) fail(r Request, err error) error {
 	var e *Error
 	if errors.As(err, &e) {
-		return err
+		own := *e
+		own.Method, own.Path = r.Method, r.Path
+		return &own
 	}
 	return &Error{Service: c.o.Service, Method: r.Method, Path: r.Path, Code: abi.CodeLogin, Err: err}
 }

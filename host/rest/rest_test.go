@@ -224,3 +224,25 @@ func TestUploadStreamsAndDownloadIsBounded(t *testing.T) {
 	require.True(t, errors.As(err, &e))
 	assert.Equal(t, abi.CodeTooLarge, e.Code)
 }
+
+func TestLoginFailureNamesTheCallThatNeededIt(t *testing.T) {
+	refused := &rest.RefusedError{Service: "ThreatQ", Status: 400, Text: "the user credentials were incorrect"}
+	a := &account{login: func(n int) (rest.Session, error) {
+		if n == 1 {
+			return token("ended"), nil
+		}
+		return nil, refused
+	}}
+	c := client(t, a, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) })
+	_, err := c.Do(t.Context(), rest.Request{Method: "GET", Path: "/api/events"})
+	assert.EqualError(t, err, "ThreatQ: not logged in for GET /api/events: ThreatQ refused the login (400): the user credentials were incorrect")
+	_, paused := c.Do(t.Context(), rest.Request{Method: "POST", Path: "/api/indicators"})
+	assert.ErrorContains(t, paused, "ThreatQ: not logged in for POST /api/indicators: no login is tried before ")
+	assert.ErrorContains(t, err, "GET /api/events", "the error of one request is not changed by another")
+	for _, err := range []error{err, paused} {
+		var e *rest.Error
+		require.ErrorAs(t, err, &e)
+		assert.Equal(t, abi.CodeLogin, e.Code)
+		assert.ErrorIs(t, err, refused)
+	}
+}
