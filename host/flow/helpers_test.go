@@ -347,9 +347,6 @@ func (b *bench) handle(ds ...*fakeDelivery) {
 	b.flow.working.Wait()
 }
 
-// drain ends the flow.
-func (b *bench) drain() { require.NoError(b.t, b.flow.Drain(context.Background())) }
-
 // lines are the log lines of that message.
 func (b *bench) lines(msg string) []map[string]any {
 	var out []map[string]any
