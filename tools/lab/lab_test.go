@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,25 +20,26 @@ import (
 	"fn-threatq/host/threatq/threatqtest"
 )
 
+// binaries is the folder of hostBinary.
+var binaries string
+
 // hostBinary builds the real host once for all tests.
 var hostBinary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "fn-threatq-lab-test-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "fn-threatq")
+	path := filepath.Join(binaries, "fn-threatq")
 	out, err := exec.Command("go", "build", "-o", path, "fn-threatq/cmd/fn-threatq").CombinedOutput()
 	if err != nil {
-		os.Stderr.Write(out)
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
-	return path, err
+	return path, nil
 })
 
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if path, err := hostBinary(); err == nil {
-		os.RemoveAll(filepath.Dir(path))
+	var err error
+	if binaries, err = os.MkdirTemp("", "fn-threatq-lab-test-"); err != nil {
+		panic(err)
 	}
+	code := m.Run()
+	os.RemoveAll(binaries)
 	os.Exit(code)
 }
 

@@ -57,12 +57,11 @@ func TestAMessageSaysWhatItIsAbout(t *testing.T) {
 	defer soar.Close()
 	incident := soar.AddIncident(map[string]any{"name": "x"})
 	id := soar.AddArtifact(incident, "DNS Name", "a.example")
-	of := func(m resilienttest.Message) string { return about(m) }
-	assert.Equal(t, "incident 2096, deleted", of(soar.ActionMessage("ThreatQ: Sync Incident", resilienttest.ActionOptions{IncidentID: incident, Operation: "deleted"})))
+	assert.Equal(t, "incident 2096, deleted", about(soar.ActionMessage("ThreatQ: Sync Incident", resilienttest.ActionOptions{IncidentID: incident, Operation: "deleted"})))
 	assert.Equal(t, `artifact 1550 of incident 2096, DNS Name "a.example", threatq_indicator_status=Active`,
-		of(soar.ActionMessage("ThreatQ: Sync Indicator", resilienttest.ActionOptions{ArtifactID: id, Fields: map[string]any{"Indicator Status": "Active"}})))
+		about(soar.ActionMessage("ThreatQ: Sync Indicator", resilienttest.ActionOptions{ArtifactID: id, Fields: map[string]any{"Indicator Status": "Active"}})))
 	assert.Equal(t, "indicator_status=Review, indicator_value=1.2.3.4",
-		of(soar.FunctionMessage("threatq_add_indicator", map[string]any{"indicator_value": "1.2.3.4", "indicator_status": "Review"})))
+		about(soar.FunctionMessage("threatq_add_indicator", map[string]any{"indicator_value": "1.2.3.4", "indicator_status": "Review"})))
 	assert.Contains(t, about(resilienttest.Message{Body: []byte("{")}), "not JSON")
 }
 
