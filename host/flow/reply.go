@@ -71,7 +71,7 @@ func (f *Flow) text(text, fallback string) string {
 }
 
 func (f *Flow) results(success bool, message string, content abi.JSON, s *story) *functionResult {
-	r := &functionResult{Version: 2.0, Success: success, Content: content, Inputs: s.action.Inputs, Metrics: metrics{
+	r := &functionResult{Version: 2.0, Success: success, Content: f.redactJSON(content), Inputs: map[string]abi.JSON{}, Metrics: metrics{
 		Version: "1.0", Package: "fn-threatq", PackageVersion: s.module.Version, Host: f.o.Host,
 		TimeMS: s.took.Milliseconds(), Timestamp: time.Now().Format("2006-01-02 15:04:05"),
 	}}
@@ -79,8 +79,8 @@ func (f *Flow) results(success bool, message string, content abi.JSON, s *story)
 		reason := f.text(message, "Processing failed")
 		r.Reason = &reason
 	}
-	if r.Inputs == nil {
-		r.Inputs = map[string]abi.JSON{}
+	for name, value := range s.action.Inputs {
+		r.Inputs[name] = f.redactJSON(value)
 	}
 	return r
 }
