@@ -2,6 +2,7 @@ package effect_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"os"
@@ -40,6 +41,11 @@ func fine(string) (*rest.Response, error) {
 
 func failing(code abi.ErrorCode, status int) error {
 	return &rest.Error{Service: "ThreatQ", Method: "GET", Path: "/api/events", Code: code, Status: status, Text: "said so"}
+}
+
+func untrusted() error {
+	return &rest.Error{Service: "ThreatQ", Method: "GET", Path: "/api/events", Code: abi.CodeUnreachable,
+		Err: &tls.CertificateVerificationError{Err: errors.New("signed by an unknown authority")}}
 }
 
 func scope(t *testing.T, tq effect.Client, soar effect.Client) *effect.Scope {
@@ -146,6 +152,7 @@ func TestOneRuleDecidesWhatIsRepeated(t *testing.T) {
 	}{
 		"unreachable, any call":              {failing(abi.CodeUnreachable, 0), 3, false, 3, ""},
 		"unreachable for good":               {failing(abi.CodeUnreachable, 0), never, false, 5, abi.CodeUnreachable},
+		"a certificate nobody trusts":        {untrusted(), never, true, 1, abi.CodeUnreachable},
 		"lost answer, safe":                  {failing(abi.CodeUnknown, 0), 2, true, 2, ""},
 		"lost answer, not safe":              {failing(abi.CodeUnknown, 0), 2, false, 1, abi.CodeUnknown},
 		"503, safe":                          {failing(abi.CodeHTTP, 503), 4, true, 4, ""},

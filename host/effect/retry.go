@@ -2,6 +2,7 @@ package effect
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"math/rand/v2"
 	"net/http"
@@ -71,7 +72,10 @@ func (p *Performer) verdict(c abi.Call, err error, n int) (time.Duration, bool) 
 		return 0, false
 	}
 	pause := policy.pause(n)
+	var untrusted *tls.CertificateVerificationError
 	switch {
+	case errors.As(err, &untrusted):
+		return 0, false // it stays so until a person mends it
 	case e.Code == abi.CodeUnreachable:
 		return pause, true
 	case e.Code == abi.CodeUnknown:
