@@ -1,0 +1,75 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"fn-threatq/host/catalog"
+	"fn-threatq/host/internal/testcert"
+	"fn-threatq/host/sandbox"
+	"fn-threatq/tools/buildplugins/build"
+)
+
+// shared is what all tests of the binary have in common: it is made once
+// because it is slow to make.
+var shared struct {
+	authority *testcert.Authority
+	caFile    string
+	cacheDir  string
+	modules   fs.FS
+}
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "fn-threatq-e2e-")
+	if err != nil {
+		return complain(err)
+	}
+	defer os.RemoveAll(dir)
+	shared.authority = testcert.New()
+	shared.caFile = filepath.Join(dir, "ca.pem")
+	shared.cacheDir = filepath.Join(dir, "cache")
+	if err := os.WriteFile(shared.caFile, shared.authority.CAPEM(), 0o600); err != nil {
+		return complain(err)
+	}
+	out := filepath.Join(dir, "modules")
+	if _, err := build.Plugins(context.Background(), build.Options{Root: filepath.Join("..", ".."), Out: out}); err != nil {
+		return complain(err)
+	}
+	shared.modules = os.DirFS(out)
+	if err := compile(); err != nil {
+		return complain(err)
+	}
+	code := m.Run()
+	endSharedBroker()
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			return complain(err)
+		}
+	}
+	return code
+}
+
+// compile fills the cache, so that no test has to share the machine with it.
+func compile() error {
+	ctx := context.Background()
+	box, err := sandbox.New(ctx, sandbox.Options{CacheDir: filepath.Join(shared.cacheDir, "modules")})
+	if err != nil {
+		return err
+	}
+	_, err = catalog.Load(ctx, box, shared.modules)
+	return errors.Join(err, box.Close(ctx))
+}
+
+func complain(err error) int {
+	fmt.Fprintln(os.Stderr, "e2e:", err)
+	return 1
+}
