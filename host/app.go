@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -109,6 +110,8 @@ func New(ctx context.Context, o Options) (*App, error) {
 	if a.catalog, err = catalog.Load(ctx, a.box, o.Modules); err != nil {
 		return nil, errors.Join(err, a.Close(ctx))
 	}
+	// Reading compiled modules leaves several times their size as garbage.
+	debug.FreeOSMemory()
 	for _, m := range a.catalog.Modules() {
 		stats := m.Stats()
 		a.log.Debug("module loaded", "module", m.Manifest().Name, "version", m.Manifest().Version, "digest", m.Digest()[:12],
