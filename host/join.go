@@ -42,7 +42,10 @@ func dialer(proxy config.Proxy) func(context.Context, string, string) (net.Conn,
 	var direct net.Dialer
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		via, err := proxy.ForURL(&url.URL{Scheme: "https", Host: addr})
-		if err != nil || via == nil {
+		if err != nil {
+			return nil, fmt.Errorf("choose the proxy for %s: %w", addr, err)
+		}
+		if via == nil {
 			return direct.DialContext(ctx, network, addr)
 		}
 		if via.Scheme != "http" {
@@ -66,13 +69,15 @@ func proxyAddr(proxy *url.URL) string {
 	return net.JoinHostPort(proxy.Hostname(), "80")
 }
 
-// connectThrough asks an HTTP proxy for a tunnel.
-func connectThrough(ctx context.Context, conn net.Conn, proxy *url.URL, addr string) error {
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := conn.SetDeadline(deadline); err != nil {
-			return err
+// connectThrough asks an HTTP proxy for a tunnel. It gives up when ctx ends.
+func connectThrough(ctx context.Context, conn net.Conn, proxy *url.URL, addr string) (err error) {
+	// A deadline that has passed is what ends a waiting read.
+	giveUp := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer func() {
+		if !giveUp() {
+			err = fmt.Errorf("the proxy %s: %w", proxy.Host, ctx.Err())
 		}
-	}
+	}()
 	request := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: addr}, Host: addr, Header: http.Header{}}
 	if proxy.User != nil {
 		password, _ := proxy.User.Password()
@@ -89,5 +94,5 @@ func connectThrough(ctx context.Context, conn net.Conn, proxy *url.URL, addr str
 	if answer.StatusCode != http.StatusOK {
 		return fmt.Errorf("the proxy %s refused a tunnel to %s: %s", proxy.Host, addr, answer.Status)
 	}
-	return conn.SetDeadline(time.Time{})
+	return nil
 }

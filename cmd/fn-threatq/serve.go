@@ -29,7 +29,10 @@ func serve(ctx context.Context, args []string, stderr io.Writer) int {
 	flags.StringVar(file, "config-file", "", "the name that resilient-circuits has for --config")
 	levelName := flags.String("log-level", "", "")
 	format := flags.String("log-format", "auto", "")
-	if err := parse(flags, args, stderr); err != nil {
+	switch err := parse(flags, args, stderr); {
+	case errors.Is(err, flag.ErrHelp):
+		return host.ExitOK
+	case err != nil:
 		return host.ExitUsage
 	}
 	c, err := config.Load(config.Options{Path: *file, Environ: os.Environ()})
