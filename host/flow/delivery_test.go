@@ -188,6 +188,19 @@ func TestDrainFinishesWhatRunsAndLeavesWhatWaits(t *testing.T) {
 	})
 }
 
+func TestAfterADrainNotEvenTheRecordAnswers(t *testing.T) {
+	b := newBench(t, modules{module(t, "R", says(done))})
+	b.handle(b.rule("m1", 1, 7))
+	require.NoError(t, b.flow.Drain(t.Context()))
+	again, fresh := b.rule("m1", 1, 7), b.rule("m2", 1, 7)
+	b.handle(again, fresh)
+	for _, d := range []*fakeDelivery{again, fresh} {
+		assert.Empty(t, d.bodies())
+		assert.Zero(t, d.acked())
+	}
+	assert.Equal(t, []string{"record m1", "reply m1", "ack m1"}, b.events.all())
+}
+
 func TestDrainPastItsDeadlineAbandonsWithoutReplyAndAck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate()

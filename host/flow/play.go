@@ -90,9 +90,7 @@ func (f *Flow) play(ctx context.Context, p *performance) outcome {
 	if err == nil {
 		return out
 	}
-	if f.run.Err() != nil {
-		return outcome{abandoned: true}
-	}
+	// When the host stops there is no cause but context.Canceled.
 	if cause := context.Cause(ctx); ctx.Err() != nil && cause != nil {
 		err = cause
 	}

@@ -203,6 +203,18 @@ func TestOneSlotIsEnoughForSubActions(t *testing.T) {
 	})
 }
 
+func TestRuleWithoutALaneMayTakeLongerThanAnAction(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := module(t, "Sub", func(context.Context, abi.Input) (string, error) { time.Sleep(4 * time.Minute); return done, nil })
+		b := newBench(t, modules{parent(t, "none", start("x", 8)+","+start("y", 8)+","+start("z", 8)), slow})
+		begin := time.Now()
+		d := b.rule("m1", 1, 7)
+		b.handle(d)
+		assert.Equal(t, 12*time.Minute, time.Since(begin))
+		assert.Equal(t, 0, d.last(t).Type, d.last(t).Message)
+	})
+}
+
 func TestSubActionsThatAreRefused(t *testing.T) {
 	nested := parent(t, "none", start("x", 8))
 	nested.m.Rules[0].Title, nested.m.Actions = "Sub", []string{"sub"}
