@@ -319,8 +319,9 @@ func (a *App) flow(session resilient.Session) *flow.Flow {
 			ResilientURL: siteURL(a.o.Config.Resilient.Host, a.o.Config.Resilient.Port).String(), ThreatQURL: a.o.Config.ThreatQ.BaseURL.String(),
 			Account: abi.Account{Type: string(session.Account.Type), ID: session.Account.ID, Name: session.Account.Name},
 		},
-		Settings: a.o.Config.Modules,
-		Parallel: a.o.Config.ThreatQ.MaxParallel,
+		Settings:      a.o.Config.Modules,
+		Parallel:      a.o.Config.ThreatQ.MaxParallel,
+		TrapException: a.o.Config.Resilient.TrapException,
 		DeadLetter: func(m flow.Message, reason string) {
 			path, err := letters.Keep(m.ID, m.Headers, []byte(a.redact.Redact(string(m.Body))), reason)
 			if err != nil {

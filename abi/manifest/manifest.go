@@ -7,9 +7,7 @@
 package manifest
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -135,12 +133,8 @@ func Parse(text []byte) (*Manifest, error) {
 		return nil, fmt.Errorf("manifest: %d bytes, the limit is %d", len(text), abi.MaxManifestBytes)
 	}
 	var m Manifest
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	if err := decoder.Decode(&m); err != nil {
+	if err := json.Unmarshal(text, &m); err != nil {
 		return nil, fmt.Errorf("manifest: not the JSON object that is wanted: %w", err)
-	}
-	if decoder.More() {
-		return nil, errors.New("manifest: text after the JSON object")
 	}
 	if err := m.check(); err != nil {
 		return nil, err

@@ -51,7 +51,8 @@ func TestParseNamesEachMistake(t *testing.T) {
 		"malformed pattern":  {`/api/events/{id}`, `/api/events/{id`, `bad wildcard`},
 		"clashing patterns":  {`"threatq GET /api/events"`, `"threatq GET /api/events/{x}"`, `conflicts`},
 		"not an object":      {valid, `[]`, "not the JSON object"},
-		"something after it": {`"ignored"}`, `"ignored"} {}`, "text after"},
+		"something after it": {`"ignored"}`, `"ignored"} {}`, "not the JSON object"},
+		"stray bracket":      {`"ignored"}`, `"ignored"}]`, "not the JSON object"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := manifest.Parse([]byte(strings.Replace(valid, c.old, c.new, 1)))
