@@ -84,7 +84,7 @@ func logHandler(w io.Writer, format string, level slog.Level) (slog.Handler, err
 	case format == "json", format == "auto" && !terminal:
 		return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}), nil
 	case format == "text", format == "auto":
-		return tint.NewHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !terminal || os.Getenv("NO_COLOR") != ""}), nil
+		return tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !terminal || os.Getenv("NO_COLOR") != ""}), nil
 	}
 	return nil, fmt.Errorf("--log-format %q is none of auto, text, json", format)
 }
