@@ -35,7 +35,7 @@ check: plugins ## format, vet, linter, tidy, generated files, import directions
 	$(GO) mod tidy -diff
 	$(GO) mod verify
 	$(GO) run ./tools/gendocs -check
-	$(GO) test -run 'TestImportDirections|TestEachPackageHasOneComment|TestGuest' ./host
+	$(GO) test -run 'TestImportsGoOneWay|TestEachPackageHasOnePackageComment|TestGuestsStayLean' ./host
 
 generate: ## rewrite what is generated: the configuration table of README.md
 	$(GO) run ./tools/gendocs

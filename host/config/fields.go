@@ -101,7 +101,7 @@ var resilientFields = declare(sectionResilient, []Field{
 	{Key: "proxy_password", Kind: KindSecret, Doc: "HTTP proxy: password"},
 	{Key: "proxy", Kind: KindProxy, Doc: "HTTP proxy as one URL, where there is no `proxy_host`"},
 	{Key: "trap_exception", Kind: KindBoolean, Default: "false", Doc: "`true`: a function that fails is a result with `success` false, and the workflow goes on"},
-	{Key: "selftest_timeout", Kind: KindSeconds, Default: "10", Min: 1, Max: 3600, Doc: "time for each check of the self-test"},
+	{Key: "selftest_timeout", Kind: KindSeconds, Default: "10", Min: 1, Max: 3600, Doc: "time for each check of a self-test; without effect until there is one"},
 	{Key: "loglevel", Kind: KindChoice, Default: "INFO", Choices: []string{"DEBUG", "INFO", "WARNING", "WARN", "ERROR", "CRITICAL", "FATAL", "NOTSET"}, Env: "LOGLEVEL", Doc: "least level that is logged"},
 	{Key: "logdir", Kind: KindPath, EnvDefault: "APP_LOG_DIR", Doc: "existing directory for the log file; absent: no log file, stderr only"},
 	{Key: "logfile", Kind: KindText, Default: "app.log", Doc: "name of the log file"},

@@ -66,7 +66,7 @@ func cell(text string) string { return strings.ReplaceAll(text, "|", `\|`) }
 func variables() [][2]string {
 	rows := [][2]string{
 		{"`" + pathVariable + "`", "path of `app.config`; else `./app.config`, else `~/.resilient/app.config`"},
-		{"`APP_LOCK_FILE`", "lock file; else `~/.resilient/resilient_circuits_lockfile`"},
+		{"`APP_LOCK_FILE`", "lock file; without effect so far: no lock is taken"},
 	}
 	for _, field := range Fields() {
 		if field.EnvDefault != "" {
