@@ -28,12 +28,12 @@ import (
 // runs are the benchmarks with their counts, which together take less than
 // three minutes on two cores.
 var runs = []struct{ pattern, count string }{
-	{"BenchmarkTurn", "100x"},
+	{"BenchmarkTurn", "50x"},
 	{"BenchmarkRule", "40x"},
 	{"BenchmarkAction", "100x"},
-	{"BenchmarkThroughput", "3x"},
+	{"BenchmarkThroughput", "2x"},
 	{"BenchmarkStart/cold", "2x"},
-	{"BenchmarkStart/warm", "7x"},
+	{"BenchmarkStart/warm", "5x"},
 	{"BenchmarkMemory", "3x"},
 }
 
