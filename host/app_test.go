@@ -24,6 +24,7 @@ import (
 	"fn-threatq/host/config"
 	"fn-threatq/host/internal/testcert"
 	"fn-threatq/host/resilient/resilienttest"
+	"fn-threatq/host/secret"
 	"fn-threatq/host/threatq/threatqtest"
 	"fn-threatq/testdata/guests/guestbuild"
 )
@@ -188,6 +189,17 @@ func TestRunsUntilItsContextEnds(t *testing.T) {
 	require.NoError(t, outcome(t, ended))
 	assert.Zero(t, s.broker.Connections())
 	assert.Zero(t, s.soar.OpenSessions(), "it logs out")
+}
+
+func TestSecretsOfTheConfigurationAreMaskedInTheLog(t *testing.T) {
+	// Somebody has called the organization by the password of ThreatQ.
+	s := newSite(t, resilienttest.Options{Orgs: []resilienttest.Org{{ID: 202, Name: "Org of tq-c4nary-pw"}}}, brokertest.Options{})
+	s.keys["org"] = "Org of tq-c4nary-pw"
+	app, stop, ended := s.run(t)
+	awaitReady(t, app, ended)
+	assert.Contains(t, s.logs.text(), `organization="Org of `+secret.Mask+`"`)
+	stop()
+	require.NoError(t, outcome(t, ended))
 }
 
 func TestThreatQMayBeDownAtTheStart(t *testing.T) {

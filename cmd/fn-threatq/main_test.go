@@ -20,6 +20,7 @@ import (
 	"fn-threatq/host"
 	"fn-threatq/host/broker/brokertest"
 	"fn-threatq/host/resilient/resilienttest"
+	"fn-threatq/host/secret"
 	"fn-threatq/host/threatq/threatqtest"
 )
 
@@ -339,5 +340,16 @@ func TestRefusedBrokerLoginEndsWithItsCode(t *testing.T) {
 	t.Setenv("SOAR_PASSWORD", "c4nary-soar")
 	code, _, stderr := call(t, "run", "--config", services(t, map[string]brokertest.User{"somebody": {Passcode: "else"}}, ""))
 	assert.Equal(t, host.ExitStompLogin, code, stderr)
+	assert.NotContains(t, stderr, "c4nary")
+}
+
+func TestErrorThatQuotesASecretIsMasked(t *testing.T) {
+	alone(t)
+	t.Setenv("SOAR_PASSWORD", "c4nary-soar")
+	t.Setenv("RESILIENT_ORG", "c4nary-cid")
+	code, _, stderr := call(t, "run", "--config", services(t, nil, ""))
+	assert.Equal(t, host.ExitOrganization, code, stderr)
+	entries := logLines(t, stderr)
+	assert.Contains(t, entries[len(entries)-1]["error"], secret.Mask)
 	assert.NotContains(t, stderr, "c4nary")
 }
