@@ -5,7 +5,7 @@ PLUGINS := $(wildcard plugins/*/module)
 # Fuzz targets run this long each in `make fuzz`.
 FUZZTIME ?= 20s
 
-.PHONY: help demo test lab build plugins check fmt test-activemq bench fuzz generate clean
+.PHONY: help demo test warm lab build plugins check fmt test-activemq bench fuzz generate clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -13,8 +13,13 @@ help: ## list the targets
 demo: build ## a phishing incident end to end, on simulators and a broker of our own
 	$(GO) run ./tools/lab demo -host $(BIN)
 
-test: plugins ## all tests on the embedded broker, with the race detector
+test: warm ## all tests on the embedded broker, with the race detector
 	$(GO) test -race ./...
+
+# Compiled modules that all test programs share.
+export FN_THREATQ_TEST_CACHE := $(CURDIR)/.cache
+warm:
+	$(GO) run ./tools/buildplugins -warm $(FN_THREATQ_TEST_CACHE)/fn-threatq
 
 lab: build ## the demo's world, kept running to play with
 	$(GO) run ./tools/lab up -host $(BIN)
@@ -40,7 +45,7 @@ check: plugins ## format, vet, linter, tidy, generated files, import directions
 generate: ## rewrite what is generated: the configuration table of README.md
 	$(GO) run ./tools/gendocs
 
-test-activemq: plugins ## the broker and end-to-end suites on a real ActiveMQ over TLS
+test-activemq: warm ## the broker and end-to-end suites on a real ActiveMQ over TLS
 	@tools/activemq/activemq.sh check
 	$(GO) test -race -tags activemq -timeout 20m ./host/broker ./host/e2e
 
@@ -55,4 +60,4 @@ fuzz: ## each fuzz target for FUZZTIME
 	  done; done
 
 clean: ## remove what was built
-	rm -rf bin host/catalog/builtin/*.wasm
+	rm -rf bin .cache host/catalog/builtin/*.wasm

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"bytes"
 	"context"
 	"fmt"
@@ -33,13 +34,14 @@ import (
 var compiled string
 
 func TestMain(m *testing.M) {
-	var err error
-	if compiled, err = os.MkdirTemp("", "fn-threatq-host-"); err != nil {
+	own, err := os.MkdirTemp("", "fn-threatq-host-")
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+	compiled = filepath.Join(cmp.Or(os.Getenv("FN_THREATQ_TEST_CACHE"), own), "fn-threatq")
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		_ = os.RemoveAll(compiled)
+		_ = os.RemoveAll(own)
 		os.Exit(code)
 	}))
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -30,13 +31,14 @@ const patience = 60 * time.Second
 var cache string
 
 func TestMain(m *testing.M) {
-	var err error
-	if cache, err = os.MkdirTemp("", "fn-threatq-cmd-"); err != nil {
+	own, err := os.MkdirTemp("", "fn-threatq-cmd-")
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+	cache = cmp.Or(os.Getenv("FN_THREATQ_TEST_CACHE"), own)
 	code := m.Run()
-	_ = os.RemoveAll(cache)
+	_ = os.RemoveAll(own)
 	os.Exit(code)
 }
 

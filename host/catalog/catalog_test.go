@@ -41,6 +41,9 @@ func TestMain(m *testing.M) {
 // cache keeps compiled modules for all tests: compiling is slow.
 func cache(t *testing.T) string {
 	t.Helper()
+	if shared := os.Getenv("FN_THREATQ_TEST_CACHE"); shared != "" {
+		return filepath.Join(shared, "fn-threatq", "modules")
+	}
 	if cacheDir == "" {
 		dir, err := os.MkdirTemp("", "fn-threatq-catalog-")
 		require.NoError(t, err)

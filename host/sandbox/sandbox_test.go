@@ -1,11 +1,13 @@
 package sandbox_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -23,12 +25,13 @@ import (
 var cacheDir string
 
 func TestMain(m *testing.M) {
-	var err error
-	if cacheDir, err = os.MkdirTemp("", "sandbox-test-"); err != nil {
+	own, err := os.MkdirTemp("", "sandbox-test-")
+	if err != nil {
 		panic(err)
 	}
+	cacheDir = filepath.Join(cmp.Or(os.Getenv("FN_THREATQ_TEST_CACHE"), own), "fn-threatq", "modules")
 	code := m.Run()
-	_ = os.RemoveAll(cacheDir)
+	_ = os.RemoveAll(own)
 	if code == 0 {
 		if err := goleak.Find(); err != nil {
 			println(err.Error())

@@ -1,10 +1,12 @@
 package kittest_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"flag"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -52,7 +54,8 @@ func TestModulesAnswerAsTheRulesDoNatively(t *testing.T) {
 	ctx := context.Background()
 	built, err := build.Plugins(ctx, build.Options{Root: "../../..", Out: t.TempDir(), Names: names})
 	require.NoError(t, err)
-	box, err := sandbox.New(ctx, sandbox.Options{})
+	cache := filepath.Join(cmp.Or(os.Getenv("FN_THREATQ_TEST_CACHE"), t.TempDir()), "fn-threatq", "modules")
+	box, err := sandbox.New(ctx, sandbox.Options{CacheDir: cache})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, box.Close(ctx)) }()
 	for _, b := range built {
