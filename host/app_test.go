@@ -1,8 +1,8 @@
 package host
 
 import (
-	"cmp"
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io/fs"

@@ -24,7 +24,7 @@ import (
 	"fn-threatq/host/internal/testcert"
 )
 
-const patience = 30 * time.Second
+const patience = 3 * time.Minute
 
 // brokerName is a name that only the proxy knows: what is on loopback is always
 // reached directly.

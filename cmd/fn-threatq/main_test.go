@@ -1,8 +1,8 @@
 package main
 
 import (
-	"cmp"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -25,7 +25,7 @@ import (
 	"fn-threatq/host/threatq/threatqtest"
 )
 
-const patience = 60 * time.Second
+const patience = 3 * time.Minute
 
 // cache keeps compiled modules for all tests: compiling is slow.
 var cache string
