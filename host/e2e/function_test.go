@@ -40,7 +40,7 @@ func results(t testing.TB, r reply) (out result) {
 
 func TestAddIndicatorAnswersWithTheDocumentedResult(t *testing.T) {
 	eachNumbering(t, func(t *testing.T, o threatqtest.Options) {
-		w := newWorld(t, setup{tq: o})
+		w := newWorld(t, setup{modules: []string{"add-indicator"}, tq: o})
 		p := w.start()
 		m := w.soar.FunctionMessage("threatq_add_indicator", map[string]any{
 			"indicator_value": "hxxp://Bad.example.com/x", "indicator_status": "Active", "indicator_confidence": "High",
@@ -89,7 +89,7 @@ func TestAddIndicatorAnswersWithTheDocumentedResult(t *testing.T) {
 
 func TestPlaybookCallsAFunctionLikeAWorkflow(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, setup{})
+	w := newWorld(t, setup{modules: []string{"add-indicator"}})
 	p := w.start()
 	r := w.do(w.soar.PlaybookMessage("threatq_add_indicator", map[string]any{"indicator_value": "bad.example.com"}))
 	assert.True(t, results(t, r).Success)
@@ -98,7 +98,7 @@ func TestPlaybookCallsAFunctionLikeAWorkflow(t *testing.T) {
 
 func TestValueThatCannotBeTypedIsAFailureTheWorkflowCanHandle(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, setup{})
+	w := newWorld(t, setup{modules: []string{"add-indicator"}})
 	p := w.start()
 	r := w.do(w.soar.FunctionMessage("threatq_add_indicator", map[string]any{"indicator_value": "nothing of the kind"}))
 	got := results(t, r)
@@ -114,7 +114,7 @@ func TestValueThatCannotBeTypedIsAFailureTheWorkflowCanHandle(t *testing.T) {
 // An error of the login is an error of the action: no workflow could handle it.
 func TestFunctionThatCannotLogInIsAnError(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, setup{threatq: keys{"password": "wrong-passw0rd"}})
+	w := newWorld(t, setup{modules: []string{"add-indicator"}, threatq: keys{"password": "wrong-passw0rd"}})
 	p := w.start()
 	correlation := w.send(w.soar.FunctionMessage("threatq_add_indicator", map[string]any{"indicator_value": "bad.example.com"}))
 	r := w.final(correlation)
@@ -155,7 +155,7 @@ func TestMenuItemFields(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, setup{})
+			w := newWorld(t, setup{modules: []string{"sync-indicator"}})
 			p := w.start()
 			w.do(make(t, w))
 			p.settled()

@@ -1,13 +1,16 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/fstest"
 
 	"go.uber.org/goleak"
 
@@ -23,7 +26,25 @@ var shared struct {
 	authority *testcert.Authority
 	caFile    string
 	cacheDir  string
-	modules   fs.FS
+	modules   fs.FS // all of them
+}
+
+// modules are the module files of those names; all of them when there are no
+// names. A host with less to load is ready sooner, above all under -race.
+func modules(names ...string) fs.FS {
+	if len(names) == 0 {
+		return shared.modules
+	}
+	some := fstest.MapFS{}
+	for _, name := range names {
+		file := name + ".wasm"
+		content, err := fs.ReadFile(shared.modules, file)
+		if err != nil {
+			panic(err)
+		}
+		some[file] = &fstest.MapFile{Data: content}
+	}
+	return some
 }
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
@@ -36,7 +57,7 @@ func run(m *testing.M) int {
 	defer os.RemoveAll(dir)
 	shared.authority = testcert.New()
 	shared.caFile = filepath.Join(dir, "ca.pem")
-	shared.cacheDir = filepath.Join(dir, "cache")
+	shared.cacheDir = filepath.Join(cmp.Or(os.Getenv("FN_THREATQ_TEST_CACHE"), dir), "fn-threatq")
 	if err := os.WriteFile(shared.caFile, shared.authority.CAPEM(), 0o600); err != nil {
 		return complain(err)
 	}
@@ -47,6 +68,13 @@ func run(m *testing.M) int {
 	shared.modules = os.DirFS(out)
 	if err := compile(); err != nil {
 		return complain(err)
+	}
+	// The tests mostly wait: for pauses between tries, for reconnects.
+	flag.Parse()
+	if given := flag.Lookup("test.parallel"); given.Value.String() == given.DefValue {
+		if err := flag.Set("test.parallel", "8"); err != nil {
+			return complain(err)
+		}
 	}
 	code := m.Run()
 	endSharedBroker()

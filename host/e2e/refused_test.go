@@ -123,7 +123,7 @@ func TestMessagesThatCannotBeWorkedOn(t *testing.T) {
 			return w.soar.FunctionMessage("threatq_add_indicator", nil)
 		}, words: []string{"indicator_value"}, ok: true},
 	}
-	w := newWorld(t, setup{})
+	w := newWorld(t, setup{modules: []string{}}) // all of them
 	p := w.start()
 	// The messages of one world, one after another, so that any that blocks the
 	// way is seen by the next.

@@ -46,7 +46,7 @@ func (c *collector) requireNone(t *testing.T, where, text string) {
 func TestNoSecretLeavesTheHost(t *testing.T) {
 	t.Parallel()
 	const password, cid = "threatq-canary-passw0rd", "threatq-canary-cid-0123456789"
-	w := newWorld(t, setup{odd: true, tq: threatqtest.Options{Password: password, ClientID: cid},
+	w := newWorld(t, setup{modules: []string{"sync-incident", "add-indicator"}, odd: true, tq: threatqtest.Options{Password: password, ClientID: cid},
 		threatq: keys{"password": password, "cid": cid}})
 	secrets := &collector{known: map[string]string{}}
 	secrets.add("ThreatQ's password", password)

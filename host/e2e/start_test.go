@@ -86,7 +86,9 @@ func TestMistakesThatEndTheStart(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, c.setup(t))
+			s := c.setup(t)
+			s.modules = []string{"add-indicator"} // the smallest
+			w := newWorld(t, s)
 			if c.after != nil {
 				c.after(w)
 			}
@@ -195,7 +197,7 @@ func TestBlankCafileWarns(t *testing.T) {
 // ThreatQ may be down when the host starts: each action says what is wrong.
 func TestThreatQCertificateOfAnUnknownAuthority(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, setup{threatq: keys{"cafile": otherAuthority(t)}})
+	w := newWorld(t, setup{modules: []string{"add-indicator"}, threatq: keys{"cafile": otherAuthority(t)}})
 	p := w.start()
 	require.True(t, w.logs.said("WARN", "ThreatQ", "cafile in [fn_threatq]"))
 	began := time.Now()

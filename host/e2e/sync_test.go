@@ -64,7 +64,7 @@ func TestNewIncidentBecomesAnEventAndIsAnsweredOnce(t *testing.T) {
 
 func TestArtifactsOfANewIncidentShareOneEvent(t *testing.T) {
 	eachNumbering(t, func(t *testing.T, o threatqtest.Options) {
-		w := newWorld(t, setup{tq: o})
+		w := newWorld(t, setup{modules: []string{"sync-incident", "sync-indicator"}, tq: o})
 		p := w.start()
 		w.rules.Store(true)
 		incident := w.soar.AddIncident(map[string]any{"name": "Beaconing"})

@@ -51,7 +51,7 @@ func TestConnectionLostWhileAnActionRuns(t *testing.T) {
 func TestBrokerRestartLosesNothing(t *testing.T) {
 	t.Parallel()
 	const incidents, artifacts = 10, 3
-	w := newWorld(t, setup{ownBroker: true, tq: threatqtest.Options{Latency: 15 * time.Millisecond}, threatq: keys{"max_parallel": "4"}})
+	w := newWorld(t, setup{modules: []string{"sync-incident", "sync-indicator"}, ownBroker: true, tq: threatqtest.Options{Latency: 15 * time.Millisecond}, threatq: keys{"max_parallel": "4"}})
 	p := w.start()
 	w.rules.Store(true)
 	for i := range incidents {

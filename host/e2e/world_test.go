@@ -28,7 +28,7 @@ import (
 )
 
 // patience is how long a test waits for what must come.
-const patience = 45 * time.Second
+const patience = 60 * time.Second
 
 func within(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -47,6 +47,8 @@ type keys map[string]string
 
 // setup says how a world differs from the usual one.
 type setup struct {
+	// modules that the host has; nil for Sync Incident alone.
+	modules   []string
 	soar      resilienttest.Options
 	tq        threatqtest.Options
 	resilient keys
@@ -84,6 +86,9 @@ var organizations atomic.Int64
 
 func newWorld(t *testing.T, s setup) *world {
 	t.Helper()
+	if s.modules == nil {
+		s.modules = []string{"sync-incident"}
+	}
 	w := &world{t: t, setup: s, logs: &logBook{}, dir: t.TempDir()}
 	w.state = filepath.Join(w.dir, "state")
 	start := startBroker
@@ -193,7 +198,7 @@ func (w *world) launch() *process {
 	p := &process{w: w, done: make(chan struct{})}
 	p.app, err = host.New(within(w.t), host.Options{
 		Config: c, Logger: slog.New(slog.NewJSONHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Modules: shared.modules, CacheDir: shared.cacheDir, StateDir: w.state, DrainTime: w.drain,
+		Modules: modules(w.setup.modules...), CacheDir: shared.cacheDir, StateDir: w.state, DrainTime: w.drain,
 	})
 	require.NoError(w.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
