@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"fn-threatq/host/resilient/resilienttest"
 	"fn-threatq/host/threatq/threatqtest"
 )
 
@@ -73,6 +75,15 @@ func TestNoSecretLeavesTheHost(t *testing.T) {
 	assert.Equal(t, 1, r.Type)
 	assert.Contains(t, r.Message, "no such user with *** and *** and ***")
 	w.tq.ClearFaults()
+	// The same of SOAR, with a session that came after the start.
+	requests := w.soar.Requests()
+	session := requests[len(requests)-1].Header.Get("X-Sess-Id")
+	require.NotEmpty(t, session)
+	forget := w.soar.Inject(resilienttest.Fault{Method: "GET", PathSuffix: fmt.Sprint("/incidents/", incident), Status: 400,
+		Body: `{"success":false,"message":"the session ` + session + ` is odd"}`})
+	r = w.final(w.send(w.incidentMessage(incident, "modified")))
+	assert.Contains(t, r.Message, "the session *** is odd")
+	forget()
 	// A function whose input holds a secret: what the workflow gave comes back to it as inputs, masked.
 	w.final(w.send(w.soar.FunctionMessage("threatq_add_indicator", map[string]any{"indicator_value": "about " + password})))
 	// An unreadable message with a token, and with a password in its body.
