@@ -40,7 +40,7 @@ func TestManyTurnsOfManyModulesSideBySide(t *testing.T) {
 		return m
 	}
 	short := limits
-	short.TurnTime = 30 * time.Millisecond
+	short.TurnTime = 500 * time.Millisecond
 	count, echo := get("keepstate", limits), get("echo", limits)
 	hostile := map[sandbox.Kind]*sandbox.Module{
 		sandbox.KindTimeout: get("spin", short),

@@ -109,7 +109,7 @@ func TestAnswerIsWhatTheGuestGave(t *testing.T) {
 }
 
 func TestSpinIsStoppedAtTheTimeLimit(t *testing.T) {
-	m := loadWith(t, "spin", sandbox.Limits{TurnTime: 100 * time.Millisecond})
+	m := loadWith(t, "spin", sandbox.Limits{TurnTime: 500 * time.Millisecond})
 	began := time.Now()
 	e := wantFault(t, m, sandbox.KindTimeout, "time limit of 100ms")
 	assert.ErrorIs(t, e, context.DeadlineExceeded)

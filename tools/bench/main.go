@@ -25,8 +25,8 @@ import (
 	"fn-threatq/tools/buildplugins/build"
 )
 
-// runs are the benchmarks with their counts, which together take less than
-// three minutes on two cores.
+// runs are the benchmarks with their counts, which together take some minutes on
+// two cores.
 var runs = []struct{ pattern, count string }{
 	{"BenchmarkTurn", "50x"},
 	{"BenchmarkRule", "40x"},

@@ -1,11 +1,9 @@
 // Command buildplugins builds the module files of the plugins.
 //
-//	go run ./tools/buildplugins [-out DIR] [-warm DIR] [NAME…]
+//	go run ./tools/buildplugins [-out DIR] [NAME…]
 //
 // It writes host/catalog/builtin/<name>.wasm for each plugin, or for those that
-// are named, and prints a line for each. With -warm it also loads them once, so
-// that DIR holds their compiled code: tests under the race detector would
-// compile ten times as long.
+// are named, and prints a line for each.
 package main
 
 import (
@@ -20,8 +18,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"fn-threatq/host/catalog"
-	"fn-threatq/host/sandbox"
 	"fn-threatq/tools/buildplugins/build"
 )
 
@@ -38,7 +34,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("buildplugins", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	out := flags.String("out", "", "folder for the module files (default host/catalog/builtin)")
-	warm := flags.String("warm", "", "folder that gets the compiled code, as the host's CacheDir")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return nil
 	} else if err != nil {
@@ -59,20 +54,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		}
 		fmt.Fprintf(stdout, "%-16s %-8s %5d KB  %s%s\n", b.Name, b.Version, (b.Size+1023)/1024, b.Digest[:12], note)
 	}
-	if err != nil || *warm == "" {
-		return err
-	}
-	return compile(ctx, *warm, *out)
-}
-
-// compile loads all modules of a folder as the host does.
-func compile(ctx context.Context, cache, modules string) error {
-	box, err := sandbox.New(ctx, sandbox.Options{CacheDir: filepath.Join(cache, "modules")})
-	if err != nil {
-		return err
-	}
-	_, err = catalog.Load(ctx, box, os.DirFS(modules))
-	return errors.Join(err, box.Close(ctx))
+	return err
 }
 
 func moduleRoot(ctx context.Context) (string, error) {
