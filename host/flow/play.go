@@ -68,8 +68,13 @@ func (f *Flow) play(ctx context.Context, p *performance) outcome {
 	if p.noLane {
 		timeLimit = noLaneActionTime
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, timeLimit, &codedError{abi.CodeModule, fmt.Sprintf("the action took longer than %s and was ended", timeLimit)})
-	defer cancel()
+	// A sub-action whose parent ends no later has no limit of its own: two
+	// timers of one moment would leave open who is told of the end.
+	if end, ok := ctx.Deadline(); !ok || end.After(time.Now().Add(timeLimit)) {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, timeLimit, &codedError{abi.CodeModule, fmt.Sprintf("the action took longer than %s and was ended", timeLimit)})
+		defer cancel()
+	}
 
 	m := p.module.Manifest()
 	scope := f.o.Performer.Open(effect.ScopeOptions{
