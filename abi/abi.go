@@ -88,6 +88,8 @@ const (
 	// CodeDeadlock: the action held keys that another waiting action wants,
 	// and wanted one that this action holds.
 	CodeDeadlock ErrorCode = "deadlock"
+	// CodeBusy: another action of an exclusive rule is still running.
+	CodeBusy ErrorCode = "busy"
 	// CodeInternal: a fault of the host itself.
 	CodeInternal ErrorCode = "internal"
 )
@@ -292,6 +294,8 @@ type CallError struct {
 	// Message is fit to be shown to a user: the server's own words without
 	// markup, never a body, a header or a secret.
 	Message string `json:"message"`
+	// Cause is the code with which a sub-action failed; empty otherwise.
+	Cause ErrorCode `json:"cause,omitempty"`
 }
 
 // Blob is a handle on bytes that the host keeps until the action ends.

@@ -243,6 +243,8 @@ type CallError struct {
 	Code    abi.ErrorCode
 	Status  int
 	Message string
+	// Cause is the code with which a sub-action failed; empty otherwise.
+	Cause abi.ErrorCode
 	// Service, Method and Path are those of the call; of a sub-action Method is
 	// empty and Path its rule.
 	Service, Method, Path string

@@ -365,6 +365,7 @@ func readResult(v jsonvalue.Value, what asked) Result {
 	}
 	if err := v.Get("error"); !err.IsNull() {
 		r.Err = what.error(abi.ErrorCode(err.Get("code").Text()), r.Status, err.Get("message").Text())
+		r.Err.Cause = abi.ErrorCode(err.Get("cause").Text())
 	}
 	return r
 }

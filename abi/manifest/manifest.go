@@ -52,6 +52,8 @@ type Rule struct {
 	// Lane is "incident" (default): one action at a time for each incident;
 	// or "none" for a rule that only starts sub-actions.
 	Lane string `json:"lane,omitempty"`
+	// Exclusive rules run once at a time; another action is refused meanwhile.
+	Exclusive bool `json:"exclusive,omitempty"`
 }
 
 // Condition is a condition of an automatic rule.

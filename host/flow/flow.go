@@ -122,6 +122,8 @@ type Flow struct {
 	o     Options
 	lanes *lanes
 	holds *holds
+	// exclusive knows which exclusive rules run.
+	exclusive *exclusive
 
 	// run ends when running actions must be given up.
 	run  context.Context
@@ -169,7 +171,7 @@ func New(o Options) *Flow {
 		o.DeadLetter = func(Message, string) {}
 	}
 	run, stop := context.WithCancel(context.Background())
-	return &Flow{o: o, lanes: newLanes(o.Parallel), holds: newHolds(), run: run, stop: stop, running: map[string]*job{}}
+	return &Flow{o: o, lanes: newLanes(o.Parallel), holds: newHolds(), exclusive: newExclusive(), run: run, stop: stop, running: map[string]*job{}}
 }
 
 // Handle takes a delivery over and returns at once. It never blocks on the

@@ -77,6 +77,12 @@ func (f *Flow) play(ctx context.Context, p *performance) outcome {
 	}
 
 	m := p.module.Manifest()
+	if rule := m.Rule(p.action.Name); rule != nil && rule.Exclusive {
+		if progress, ok := f.exclusive.enter(p.action.Name); !ok {
+			return failure(abi.CodeBusy, fmt.Sprintf("Another %s is still running%s; wait for its end.", rule.Title, progress))
+		}
+		defer f.exclusive.leave(p.action.Name)
+	}
 	scope := f.o.Performer.Open(effect.ScopeOptions{
 		Action: p.action.ID, Permits: p.module.Permits(), ContextToken: p.token,
 		MaxCalls:     limit(m.Limits.Calls, defaultCalls, maxCalls),
@@ -127,7 +133,8 @@ func (f *Flow) turns(ctx context.Context, p *performance, scope *effect.Scope, w
 		if err != nil {
 			return outcome{}, &codedError{abi.CodeModule, fmt.Sprintf("module %s broke the contract: %s", m.Name, err)}
 		}
-		if out.Progress != "" {
+		if out.Progress != "" && p.action.Parent == "" {
+			f.exclusive.progress(p.action.Name, out.Progress)
 			f.interim(p.job, out.Progress)
 		}
 		switch {
@@ -282,7 +289,7 @@ func (f *Flow) subActions(ctx context.Context, p *performance, asked []abi.SubAc
 	if !p.noLane {
 		// In the parent's lane, and like all of a lane one after another.
 		for i, sub := range subs {
-			results[i] = f.play(ctx, sub).result(asked[i].ID)
+			results[i] = f.playSub(ctx, sub, asked[i].ID)
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
@@ -301,7 +308,7 @@ func (f *Flow) subActions(ctx context.Context, p *performance, asked []abi.SubAc
 				givenUp.Store(true)
 				return
 			}
-			results[i] = f.play(ctx, sub).result(asked[i].ID)
+			results[i] = f.playSub(ctx, sub, asked[i].ID)
 		})
 	}
 	group.Wait()
@@ -314,6 +321,17 @@ func (f *Flow) subActions(ctx context.Context, p *performance, asked []abi.SubAc
 		return nil, context.Canceled
 	}
 	return results, nil
+}
+
+// playSub plays a sub-action. Its failure is logged here, because the one line
+// of the message tells only the end of them all.
+func (f *Flow) playSub(ctx context.Context, p *performance, id string) abi.Result {
+	out := f.play(ctx, p)
+	if out.fail != nil {
+		f.o.Logger.Warn("sub-action failed", "action", p.action.ID, "rule", p.action.Title, "incident", p.action.IncidentID,
+			"code", string(out.fail.Code), "message", f.o.Redact(out.fail.Message))
+	}
+	return out.result(id)
 }
 
 // subAction checks one sub-action and makes its performance.
@@ -360,7 +378,7 @@ func (o outcome) result(id string) abi.Result {
 	case o.reply != nil:
 		return abi.Result{ID: id, Reply: o.reply}
 	case o.fail != nil:
-		return abi.Result{ID: id, Error: &abi.CallError{Code: abi.CodeSubAction, Message: o.fail.Message}}
+		return abi.Result{ID: id, Error: &abi.CallError{Code: abi.CodeSubAction, Message: o.fail.Message, Cause: o.fail.Code}}
 	}
 	return abi.Result{ID: id, Error: &abi.CallError{Code: abi.CodeSubAction, Message: "given up because the host stops"}}
 }

@@ -124,7 +124,7 @@ func TestSubActionsAreActionsOfTheirOwnWhoseRepliesComeInOrder(t *testing.T) {
 		assert.Equal(t, 10*time.Second, time.Since(begin), "side by side")
 		assert.JSONEq(t, `[{"id":"x","reply":{"success":true,"message":"did 10","results":{"n":10}}},
 			{"id":"y","reply":{"success":true,"message":"did 11","results":{"n":11}}},
-			{"id":"z","error":{"code":"sub_action","message":"No right."}}]`, d.last(t).Message)
+			{"id":"z","error":{"code":"sub_action","message":"No right.","cause":"forbidden"}}]`, d.last(t).Message)
 		require.Len(t, sub.texts(), 3)
 		for _, text := range sub.texts() {
 			if strings.Contains(text, `"id":"m1/x"`) {
@@ -277,5 +277,47 @@ func TestSubActionsEndWithTheirParent(t *testing.T) {
 		code, message := fails(t, b)
 		assert.Equal(t, "module", code)
 		assert.Contains(t, message, "took longer than 5m0s")
+	})
+}
+
+func TestProgressOfASubActionIsNotShown(t *testing.T) {
+	sub := module(t, "Sub", script(`{"state":1,"progress":"inner"}`, done))
+	p := parent(t, "none", start("x", 8))
+	starts := p.turn
+	p.turn = func(ctx context.Context, in abi.Input) (string, error) {
+		text, err := starts(ctx, in)
+		return strings.Replace(text, `{"actions"`, `{"progress":"outer","actions"`, 1), err
+	}
+	b := newBench(t, modules{p, sub})
+	d := b.rule("m1", 1, 7)
+	b.handle(d)
+	require.Len(t, d.bodies(), 2)
+	assert.Equal(t, "outer", d.bodies()[0].Message)
+}
+
+func TestExclusiveRuleRefusesASecondActionWhileOneRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		p := parent(t, "none", start("x", 8))
+		p.m.Rules[0].Exclusive = true
+		starts := p.turn
+		p.turn = func(ctx context.Context, in abi.Input) (string, error) {
+			text, err := starts(ctx, in)
+			return strings.Replace(text, `{"actions"`, `{"progress":"120 of 800 incidents","actions"`, 1), err
+		}
+		b := newBench(t, modules{p, module(t, "Sub", g.turn)})
+		first, second, third := b.rule("m1", 1, 7), b.rule("m2", 1, 9), b.rule("m3", 1, 7)
+		b.flow.Handle(first)
+		synctest.Wait()
+		b.flow.Handle(second)
+		synctest.Wait()
+		assert.Equal(t, 1, second.last(t).Type)
+		assert.Contains(t, second.last(t).Message, "Another Parent is still running (120 of 800 incidents); wait for its end.")
+		assert.Equal(t, 1, second.acked())
+		close(g.open)
+		b.flow.working.Wait()
+		assert.Equal(t, 0, first.last(t).Type, first.last(t).Message)
+		b.handle(third)
+		assert.Equal(t, 0, third.last(t).Type, "it may run again after the end")
 	})
 }
