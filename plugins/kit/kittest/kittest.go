@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -39,6 +40,8 @@ type World struct {
 	rules map[string]guest.Rule
 	file  *manifest.Manifest
 	token string
+	// blobs are the files that the last Run downloaded, by handle.
+	blobs map[string][]byte
 	// Last is the dialogue of the last Run.
 	Last guesttest.Dialogue
 }
@@ -50,7 +53,7 @@ func New(t testing.TB, rules map[string]guest.Rule, manifestPath string, soar re
 	require.NoError(t, err)
 	m, err := manifest.Parse(text)
 	require.NoError(t, err)
-	w := &World{SOAR: resilienttest.New(soar), ThreatQ: threatqtest.New(tq), Settings: map[string]string{}, t: t, rules: rules, file: m}
+	w := &World{SOAR: resilienttest.New(soar), ThreatQ: threatqtest.New(tq), Settings: map[string]string{}, t: t, rules: rules, file: m, blobs: map[string][]byte{}}
 	t.Cleanup(w.SOAR.Close)
 	t.Cleanup(w.ThreatQ.Close)
 	w.token = w.ThreatQ.NewToken()
@@ -77,6 +80,7 @@ func (w *World) Run(action abi.Action) abi.Output {
 		require.Contains(w.t, settings, name, "the manifest does not declare this setting")
 		settings[name] = value
 	}
+	w.blobs = map[string][]byte{}
 	w.Last = guesttest.Play(w.t, w.rules, action, guesttest.Options{
 		Settings: settings, Site: w.Site(), Manifest: w.file, Now: 1_580_479_200_000,
 	}, w.Perform)
@@ -109,11 +113,23 @@ func (w *World) Perform(call abi.Call) abi.Result {
 		return guesttest.Error(abi.CodeUnknown, 0, "the connection was lost")
 	}
 	body := recorder.Body.Bytes()
+	if call.Download && recorder.Code < 300 {
+		return w.keep(recorder.Code, recorder.Header().Get("Content-Type"), body)
+	}
 	if message, failed := errorText(recorder.Code, body); failed {
+		switch {
+		case call.Method == http.MethodDelete && recorder.Code == http.StatusNotFound:
+			return abi.Result{Status: recorder.Code} // what is not there is deleted
+		case !call.Idempotent && slices.Contains(unclear, recorder.Code):
+			return guesttest.Error(abi.CodeUnknown, recorder.Code, message) // the server may have acted
+		}
 		return guesttest.Error(abi.CodeHTTP, recorder.Code, message)
 	}
 	return abi.Result{Status: recorder.Code, Body: abi.JSON(bytes.TrimSpace(body))}
 }
+
+// unclear are the statuses after which the server may have acted.
+var unclear = []int{429, 500, 502, 503, 504}
 
 func (w *World) exchange(call abi.Call) (recorder *httptest.ResponseRecorder, err error) {
 	query := url.Values{}
@@ -125,8 +141,12 @@ func (w *World) exchange(call abi.Call) (recorder *httptest.ResponseRecorder, er
 		path, handler = "/rest/orgs/201"+call.Path, w.SOAR
 	}
 	address := url.URL{Scheme: "https", Host: "simulator.test", Path: path, RawQuery: query.Encode()}
-	request := httptest.NewRequest(call.Method, address.String(), bytes.NewReader(call.Body))
-	request.Header.Set("Content-Type", "application/json")
+	body, contentType := []byte(call.Body), "application/json"
+	if call.Upload != nil {
+		body, contentType = w.form(call.Upload)
+	}
+	request := httptest.NewRequest(call.Method, address.String(), bytes.NewReader(body))
+	request.Header.Set("Content-Type", contentType)
 	if call.Service == abi.Resilient {
 		request.SetBasicAuth(resilienttest.DefaultAPIKeyID, resilienttest.DefaultAPIKeySecret)
 	} else {
