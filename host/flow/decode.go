@@ -121,6 +121,15 @@ func (e *envelope) noLane(m Module, a *abi.Action) bool {
 	return a.Kind == abi.KindRule && rule != nil && rule.Lane == "none"
 }
 
+// Decode reads a message: which action it asks for, of which module.
+func (f *Flow) Decode(ctx context.Context, m Message) (*abi.Action, Module, error) {
+	e, err := open(m)
+	if err != nil {
+		return nil, nil, err
+	}
+	return f.route(ctx, m, e)
+}
+
 // route finds the module and makes the action that it is given.
 func (f *Flow) route(ctx context.Context, m Message, e *envelope) (*abi.Action, Module, error) {
 	if err := f.sameOrganization(m, e); err != nil {

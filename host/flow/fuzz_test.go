@@ -40,7 +40,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			return
 		}
-		input := b.flow.newInput(&performance{action: action, module: module}).text(1)
+		input := b.flow.newInput(&performance{action: action, module: module}).Text(1)
 		if !json.Valid(input) {
 			t.Fatalf("the module would be given no JSON: %s", input)
 		}
@@ -57,7 +57,7 @@ func FuzzParseOutput(f *testing.F) {
 		f.Add([]byte(answer))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		out, err := parseOutput(text)
+		out, err := ParseOutput(text)
 		if err != nil {
 			return
 		}
@@ -65,7 +65,7 @@ func FuzzParseOutput(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%q was accepted and cannot be written: %s", text, err)
 		}
-		second, err := parseOutput(again)
+		second, err := ParseOutput(again)
 		if err != nil {
 			t.Fatalf("%q was accepted, %q is not: %s", text, again, err)
 		}

@@ -3,24 +3,32 @@ package flow
 import (
 	"fmt"
 	"strconv"
+	"time"
 
 	"fn-threatq/abi"
+	"fn-threatq/abi/manifest"
 )
 
-// input writes the texts of an action's turns. What never changes is written
+// Input writes the texts of an action's turns. What never changes is written
 // once, and results are written when they come, so that a turn costs no more
 // than a copy.
-type input struct {
+type Input struct {
 	head []byte
 	// turns are the results so far, comma separated.
 	turns []byte
 	state abi.JSON
 }
 
-func (f *Flow) newInput(p *performance) *input {
+func (f *Flow) newInput(p *performance) *Input {
+	return NewInput(p.module.Manifest(), f.o.Settings, f.o.Site, p.action, p.now)
+}
+
+// NewInput begins the texts for one action of a module. Of the settings the
+// module is given those that its manifest declares.
+func NewInput(m *manifest.Manifest, given map[string]string, site abi.Site, action *abi.Action, now time.Time) *Input {
 	settings := map[string]string{}
-	for _, s := range p.module.Manifest().Settings {
-		value, ok := f.o.Settings[s.Name]
+	for _, s := range m.Settings {
+		value, ok := given[s.Name]
 		if !ok {
 			value = s.Default
 		}
@@ -28,16 +36,16 @@ func (f *Flow) newInput(p *performance) *input {
 	}
 	head := []byte(`{"v":` + strconv.Itoa(abi.Version))
 	head = append(head, `,"now":`...)
-	head = strconv.AppendInt(head, p.now.UnixMilli(), 10)
-	head = fmt.Appendf(head, `,"seed":"%016x"`, seedOf(p.action.ID))
+	head = strconv.AppendInt(head, now.UnixMilli(), 10)
+	head = fmt.Appendf(head, `,"seed":"%016x"`, SeedOf(action.ID))
 	head = append(append(head, `,"settings":`...), encode(settings)...)
-	head = append(append(head, `,"site":`...), encode(f.o.Site)...)
-	head = append(append(head, `,"action":`...), encode(p.action)...)
-	return &input{head: head}
+	head = append(append(head, `,"site":`...), encode(site)...)
+	head = append(append(head, `,"action":`...), encode(action)...)
+	return &Input{head: head}
 }
 
-// text is the input of a turn.
-func (in *input) text(turn int) []byte {
+// Text is the input of a turn.
+func (in *Input) Text(turn int) []byte {
 	out := make([]byte, 0, len(in.head)+len(in.turns)+len(in.state)+64)
 	out = append(out, in.head...)
 	out = append(out, `,"turn":`...)
@@ -51,8 +59,8 @@ func (in *input) text(turn int) []byte {
 	return append(out, ']', '}')
 }
 
-// add notes the results of a turn. A state cuts the history before them.
-func (in *input) add(state abi.JSON, results []abi.Result) {
+// Add notes the results of a turn. A state cuts the history before them.
+func (in *Input) Add(state abi.JSON, results []abi.Result) {
 	if len(state) > 0 {
 		in.state, in.turns = state, nil
 	}

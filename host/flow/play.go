@@ -2,38 +2,17 @@ package flow
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/fnv"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"fn-threatq/abi"
 	"fn-threatq/host/effect"
 )
-
-// Limits of an action: defaults that a manifest may move, and their ceilings.
-const (
-	defaultTurns, maxTurns         = 100, 10_000
-	defaultCalls, maxCalls         = 5_000, 100_000
-	defaultTurnCalls, maxTurnCalls = 250, 1_000
-	// maxHistory bounds what the turns of an action are given, in bytes: under
-	// the 16 MB that the sandbox takes by default, to fail with advice here.
-	maxHistory = 15 << 20
-)
-
-// limit is the wish of a manifest, the default for none, never over the ceiling.
-func limit(wish, normal, ceiling int) int {
-	if wish == 0 {
-		return normal
-	}
-	return min(wish, ceiling)
-}
 
 // performance is one action being played: the message's own, or a sub-action.
 type performance struct {
@@ -83,10 +62,10 @@ func (f *Flow) play(ctx context.Context, p *performance) outcome {
 		}
 		defer f.exclusive.leave(p.action.Name)
 	}
+	limits := LimitsOf(m)
 	scope := f.o.Performer.Open(effect.ScopeOptions{
 		Action: p.action.ID, Permits: p.module.Permits(), ContextToken: p.token,
-		MaxCalls:     limit(m.Limits.Calls, defaultCalls, maxCalls),
-		MaxTurnCalls: limit(m.Limits.TurnCalls, defaultTurnCalls, maxTurnCalls),
+		MaxCalls: limits.Calls, MaxTurnCalls: limits.TurnCalls,
 	})
 	who := newHolder()
 	defer func() {
@@ -112,9 +91,10 @@ func (f *Flow) play(ctx context.Context, p *performance) outcome {
 func (f *Flow) turns(ctx context.Context, p *performance, scope *effect.Scope, who *holder) (outcome, error) {
 	m := p.module.Manifest()
 	in := f.newInput(p)
-	seed := seedOf(p.action.ID)
-	for turn := 1; turn <= limit(m.Limits.Turns, defaultTurns, maxTurns); turn++ {
-		text := in.text(turn)
+	seed := SeedOf(p.action.ID)
+	turns := LimitsOf(m).Turns
+	for turn := 1; turn <= turns; turn++ {
+		text := in.Text(turn)
 		if len(text) > maxHistory {
 			return outcome{}, &codedError{abi.CodeModule, fmt.Sprintf("module %s: the history of the action has grown over %d bytes; the rule must hand back a state or split its work", m.Name, maxHistory)}
 		}
@@ -129,7 +109,7 @@ func (f *Flow) turns(ctx context.Context, p *performance, scope *effect.Scope, w
 			}
 			return outcome{}, &codedError{abi.CodeModule, err.Error()}
 		}
-		out, err := parseOutput(answer)
+		out, err := ParseOutput(answer)
 		if err != nil {
 			return outcome{}, &codedError{abi.CodeModule, fmt.Sprintf("module %s broke the contract: %s", m.Name, err)}
 		}
@@ -152,17 +132,17 @@ func (f *Flow) turns(ctx context.Context, p *performance, scope *effect.Scope, w
 			if results, err = scope.Perform(ctx, out.Calls); err != nil {
 				return outcome{}, refused(m.Name, err)
 			}
-		case len(out.Actions) > 0 && f.holds.any(who):
-			// Its sub-actions could wait for these keys, or for others who do.
-			return outcome{}, &codedError{abi.CodeModule, fmt.Sprintf("module %s: an action that holds keys cannot start sub-actions", m.Name)}
 		case len(out.Actions) > 0:
+			if err := checkStart(m, p.action, f.holds.any(who)); err != nil {
+				return outcome{}, err
+			}
 			if results, err = f.subActions(ctx, p, out.Actions); err != nil {
 				return outcome{}, err
 			}
 		}
-		in.add(out.State, results)
+		in.Add(out.State, results)
 	}
-	return outcome{}, &codedError{abi.CodeModule, fmt.Sprintf("module %s took more than %d turns", m.Name, limit(m.Limits.Turns, defaultTurns, maxTurns))}
+	return outcome{}, &codedError{abi.CodeModule, fmt.Sprintf("module %s took more than %d turns", m.Name, turns)}
 }
 
 func refused(module string, err error) error {
@@ -173,85 +153,8 @@ func refused(module string, err error) error {
 	return err
 }
 
-// failCodes are the codes that a module may fail with.
-var failCodes = []abi.ErrorCode{
-	abi.CodeHTTP, abi.CodeUnreachable, abi.CodeUnknown, abi.CodeLogin, abi.CodeTooLarge, abi.CodeSubAction, abi.CodeInternal,
-	abi.CodeInput, abi.CodeNotFound, abi.CodeForbidden, abi.CodeModule,
-}
-
-// parseOutput reads the answer of a turn and holds it to the contract.
-func parseOutput(text []byte) (*abi.Output, error) {
-	var out abi.Output
-	if !utf8.Valid(text) {
-		return nil, errors.New("its answer is not UTF-8")
-	}
-	if err := json.Unmarshal(text, &out); err != nil {
-		return nil, fmt.Errorf("its answer is not the JSON that is wanted: %w", err)
-	}
-	dropNulls(&out)
-	kinds := 0
-	for _, is := range []bool{len(out.Calls) > 0, len(out.Actions) > 0, out.Reply != nil, out.Fail != nil} {
-		if is {
-			kinds++
-		}
-	}
-	switch {
-	case kinds > 1:
-		return nil, errors.New("its answer holds more than one of calls, actions, reply and fail")
-	case kinds == 0 && len(out.State) == 0:
-		return nil, errors.New("its answer holds none of calls, actions, reply, fail and state")
-	case len(out.Hold) > abi.MaxHoldKeys:
-		return nil, fmt.Errorf("it holds %d keys, the limit is %d", len(out.Hold), abi.MaxHoldKeys)
-	case len(out.Progress) > abi.MaxProgress:
-		return nil, fmt.Errorf("a progress text of %d bytes, the limit is %d", len(out.Progress), abi.MaxProgress)
-	}
-	for _, key := range out.Hold {
-		if key == "" || len(key) > abi.MaxHoldKey {
-			return nil, fmt.Errorf("a hold key of %d bytes, want 1 to %d", len(key), abi.MaxHoldKey)
-		}
-	}
-	if r := out.Reply; r != nil {
-		if len(r.Results) > 0 && r.Results[0] != '{' {
-			return nil, errors.New("the results of its reply are not an object")
-		}
-		r.Message = cut(r.Message)
-	}
-	if out.Fail != nil {
-		out.Fail.Message = cut(out.Fail.Message)
-		if !slices.Contains(failCodes, out.Fail.Code) {
-			return nil, fmt.Errorf("its failure has the code %q, which the contract does not know: %s", cut(string(out.Fail.Code)), out.Fail.Message)
-		}
-	}
-	return &out, nil
-}
-
-// dropNulls makes null values absent.
-func dropNulls(out *abi.Output) {
-	values := []*abi.JSON{&out.State}
-	for i := range out.Calls {
-		values = append(values, &out.Calls[i].Body)
-	}
-	if out.Reply != nil {
-		values = append(values, &out.Reply.Results)
-	}
-	for _, v := range values {
-		if string(*v) == "null" {
-			*v = nil
-		}
-	}
-}
-
-// cut keeps messages to users within the contract.
-func cut(text string) string {
-	text = strings.ToValidUTF8(text, "\uFFFD")
-	if len(text) <= abi.MaxMessage {
-		return text
-	}
-	return strings.ToValidUTF8(text[:abi.MaxMessage-len("…")], "") + "…"
-}
-
-// seedOf draws the seed of an action from its id.
-func seedOf(id string) uint64 {
+// SeedOf draws the seed of an action from its id.
+func SeedOf(id string) uint64 {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(id))
 	return h.Sum64()
@@ -273,10 +176,6 @@ func (f *Flow) interim(j *job, text string) {
 // subActions plays the sub-actions of one turn, each in the lane of its
 // incident, and collects their replies in order.
 func (f *Flow) subActions(ctx context.Context, p *performance, asked []abi.SubAction) ([]abi.Result, error) {
-	m := p.module.Manifest()
-	if p.action.Parent != "" {
-		return nil, &codedError{abi.CodeModule, fmt.Sprintf("module %s: a sub-action cannot start sub-actions", m.Name)}
-	}
 	subs := make([]*performance, len(asked))
 	for i, s := range asked {
 		sub, err := f.subAction(p, s)
@@ -337,29 +236,17 @@ func (f *Flow) playSub(ctx context.Context, p *performance, id string) abi.Resul
 // subAction checks one sub-action and makes its performance.
 func (f *Flow) subAction(p *performance, s abi.SubAction) (*performance, error) {
 	m := p.module.Manifest()
-	fail := func(code abi.ErrorCode, format string, args ...any) error {
-		return &codedError{code, fmt.Sprintf("module %s: sub-action %q: %s", m.Name, s.ID, fmt.Sprintf(format, args...))}
-	}
-	lane := incidentLane(s.IncidentID)
-	switch {
-	case s.ID == "" || len(s.ID) > abi.MaxCallID:
-		return nil, fail(abi.CodeModule, "an id of %d bytes, want 1 to %d", len(s.ID), abi.MaxCallID)
-	case p.subIDs[s.ID]:
-		return nil, fail(abi.CodeModule, "the action has another one of this id")
-	case !slices.Contains(m.Actions, s.Rule):
-		return nil, fail(abi.CodePermit, "%s is not among the actions of the module's manifest", s.Rule)
-	case !p.noLane && lane != p.lane:
-		// Two such actions could wait for each other's lanes.
-		return nil, fail(abi.CodeModule, "only a rule without a lane may start actions for other incidents (%d)", s.IncidentID)
-	}
-	module := f.o.Modules.Find(abi.KindRule, s.Rule)
-	if module == nil {
-		return nil, fail(abi.CodeRouting, "no installed module handles %s", s.Rule)
-	}
-	rule := module.Manifest().Rule(s.Rule)
 	if p.subIDs == nil {
 		p.subIDs = map[string]bool{}
 	}
+	if err := checkSubAction(m, s, p.subIDs, p.lane, p.noLane); err != nil {
+		return nil, err
+	}
+	module := f.o.Modules.Find(abi.KindRule, s.Rule)
+	if module == nil {
+		return nil, subActionError(m, s, abi.CodeRouting, "no installed module handles %s", s.Rule)
+	}
+	rule := module.Manifest().Rule(s.Rule)
 	p.subIDs[s.ID] = true
 	return &performance{
 		action: &abi.Action{
@@ -368,7 +255,7 @@ func (f *Flow) subAction(p *performance, s abi.SubAction) (*performance, error) 
 			User: p.action.User, Parent: p.action.ID,
 		},
 		module: module, token: p.token, job: p.job, story: p.story, now: p.now,
-		lane: lane,
+		lane: incidentLane(s.IncidentID),
 	}, nil
 }
 

@@ -243,7 +243,7 @@ func TestMalformedAnswersEndTheAction(t *testing.T) {
 }
 
 func TestLongMessagesAreCutBetweenCharacters(t *testing.T) {
-	out, err := parseOutput([]byte(`{"reply":{"success":true,"message":"a` + strings.Repeat("ü", abi.MaxMessage) + `"}}`))
+	out, err := ParseOutput([]byte(`{"reply":{"success":true,"message":"a` + strings.Repeat("ü", abi.MaxMessage) + `"}}`))
 	require.NoError(t, err)
 	assert.LessOrEqual(t, len(out.Reply.Message), abi.MaxMessage)
 	assert.Greater(t, len(out.Reply.Message), abi.MaxMessage-5)
