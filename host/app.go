@@ -107,15 +107,8 @@ func New(ctx context.Context, o Options) (*App, error) {
 	if a.box, err = sandbox.New(ctx, sandbox.Options{CacheDir: filepath.Join(a.o.CacheDir, "modules"), Logger: a.log}); err != nil {
 		return nil, err
 	}
-	if a.catalog, err = catalog.Load(ctx, a.box, o.Modules); err != nil {
+	if a.catalog, err = catalog.Load(a.box, o.Modules); err != nil {
 		return nil, errors.Join(err, a.Close(ctx))
-	}
-	// Reading compiled modules leaves several times their size as garbage.
-	debug.FreeOSMemory()
-	for _, m := range a.catalog.Modules() {
-		stats := m.Stats()
-		a.log.Debug("module loaded", "module", m.Manifest().Name, "version", m.Manifest().Version, "digest", m.Digest()[:12],
-			"policy", stats.Policy, "image_bytes", stats.ImageBytes, "took", stats.LoadTime.Round(time.Millisecond))
 	}
 	return a, nil
 }
@@ -237,6 +230,8 @@ func (a *App) Run(ctx context.Context) error {
 	go func() {
 		ended <- b.Run(alive, func(d *broker.Delivery) { actions.Handle(delivery{d}) })
 	}()
+	endTrial := a.tryModules(ctx)
+	defer endTrial()
 	select {
 	case err = <-ended:
 	case err = <-a.unfit:
@@ -255,6 +250,29 @@ func (a *App) Run(ctx context.Context) error {
 		a.log.Debug("the broker session was not closed in order", "error", closed)
 	}
 	return err
+}
+
+// tryModules looks at all modules once the app is ready, beside the actions. A
+// module that cannot be used fails its actions; the log says so at once.
+func (a *App) tryModules(ctx context.Context) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-a.ready:
+		case <-ctx.Done():
+			return
+		}
+		began := time.Now()
+		if err := a.catalog.Try(ctx); err != nil && ctx.Err() == nil {
+			a.log.Error("a module cannot be used; its actions will fail", "error", err)
+		}
+		// Reading compiled modules leaves several times their size as garbage.
+		debug.FreeOSMemory()
+		a.log.Debug("modules tried", "modules", len(a.catalog.Modules()), "took", time.Since(began).Round(time.Millisecond))
+	}()
+	return func() { cancel(); <-done }
 }
 
 // connect logs in to SOAR. What may pass by itself is tried again for ever,

@@ -56,8 +56,12 @@ func loadCatalog(b *testing.B) *catalog.Catalog {
 	box, err := sandbox.New(b.Context(), sandbox.Options{CacheDir: shared.cache})
 	require.NoError(b, err)
 	b.Cleanup(func() { require.NoError(b, box.Close(context.Background())) })
-	installed, err := catalog.Load(b.Context(), box, os.DirFS(shared.modules))
+	installed, err := catalog.Load(box, os.DirFS(shared.modules))
 	require.NoError(b, err)
+	for _, m := range installed.Modules() {
+		_, err := m.Loaded(b.Context())
+		require.NoError(b, err)
+	}
 	return installed
 }
 

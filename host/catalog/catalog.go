@@ -1,6 +1,8 @@
 // Package catalog holds the installed modules and finds the one that takes an
-// action. A module is installed when its file was read, verified, compiled and
-// has played a first turn; each rule and each function belongs to one module.
+// action. A module is installed when its file was read and what it says of
+// itself is sound; each rule and each function belongs to one module. It is
+// loaded (verified, compiled, warmed up) when the first action wants it: most
+// hosts use a few rules, and each loaded module costs some 20 MB.
 package catalog
 
 import (
@@ -10,8 +12,6 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"sync"
-	"time"
 
 	"fn-threatq/abi"
 	"fn-threatq/abi/manifest"
@@ -34,24 +34,6 @@ func Builtin() fs.FS {
 // ErrNoModules says that there is nothing to install.
 var ErrNoModules = errors.New("no modules are built in: run `make plugins`, then build again")
 
-// Module is an installed module. It is what package flow plays.
-type Module struct {
-	*sandbox.Module
-	permits *manifest.Permits
-}
-
-// Permits are the calls that the module may make.
-func (m *Module) Permits() *manifest.Permits { return m.permits }
-
-// Turn plays one turn in the sandbox.
-func (m *Module) Turn(ctx context.Context, input []byte, now time.Time, seed uint64) ([]byte, []string, error) {
-	out, err := m.Module.Turn(ctx, sandbox.TurnInput{Input: input, Now: now, Seed: seed})
-	if out.LogDropped > 0 {
-		out.Log = append(out.Log, fmt.Sprintf("(%d more bytes)", out.LogDropped))
-	}
-	return out.Answer, out.Log, err
-}
-
 // Catalog finds modules by what they handle. It does not change once loaded.
 type Catalog struct {
 	modules []*Module
@@ -59,9 +41,9 @@ type Catalog struct {
 	routes map[string]map[string]*Module
 }
 
-// Load installs all *.wasm files of a folder side by side. One bad file is an
-// error: a host with a rule missing would answer its messages with failures.
-func Load(ctx context.Context, box *sandbox.Sandbox, files fs.FS) (*Catalog, error) {
+// Load installs all *.wasm files of a folder. One bad file is an error: a host
+// with a rule missing would answer its messages with failures.
+func Load(box *sandbox.Sandbox, files fs.FS) (*Catalog, error) {
 	names, err := fs.Glob(files, "*.wasm")
 	if err != nil {
 		return nil, fmt.Errorf("modules: %w", err)
@@ -69,50 +51,49 @@ func Load(ctx context.Context, box *sandbox.Sandbox, files fs.FS) (*Catalog, err
 	if len(names) == 0 {
 		return nil, ErrNoModules
 	}
-	modules, errs := make([]*Module, len(names)), make([]error, len(names))
-	var group sync.WaitGroup
-	for i, name := range names {
-		group.Go(func() {
-			if modules[i], errs[i] = load(ctx, box, files, name); errs[i] != nil {
-				errs[i] = fmt.Errorf("module file %s: %w", name, errs[i])
-			}
-		})
+	c := &Catalog{routes: map[string]map[string]*Module{abi.KindRule: {}, abi.KindFunction: {}}}
+	var errs []error
+	for _, name := range names {
+		m, err := install(box, files, name)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("module file %s: %w", name, err))
+			continue
+		}
+		c.modules = append(c.modules, m)
 	}
-	group.Wait()
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	c := &Catalog{modules: modules, routes: map[string]map[string]*Module{abi.KindRule: {}, abi.KindFunction: {}}}
-	for _, m := range modules {
-		for _, r := range m.Manifest().Rules {
+	for _, m := range c.modules {
+		for _, r := range m.manifest.Rules {
 			errs = append(errs, c.route(abi.KindRule, manifest.RoutingName(r.Title), m))
 		}
-		for _, f := range m.Manifest().Functions {
+		for _, f := range m.manifest.Functions {
 			errs = append(errs, c.route(abi.KindFunction, f.Name, m))
 		}
 	}
 	return c, errors.Join(errs...)
 }
 
-func load(ctx context.Context, box *sandbox.Sandbox, files fs.FS, name string) (*Module, error) {
-	file, err := fs.ReadFile(files, name)
-	if err != nil {
-		return nil, err
+// Try loads each module that is not loaded yet and lets go of it again, so that
+// a module that cannot be used is known, and what was compiled is kept on disk,
+// before an action wants it.
+func (c *Catalog) Try(ctx context.Context) error {
+	var errs []error
+	for _, m := range c.modules {
+		if ctx.Err() != nil {
+			break
+		}
+		if err := m.try(ctx); err != nil {
+			errs = append(errs, err)
+		}
 	}
-	m, err := box.Load(ctx, file, sandbox.DefaultCeiling)
-	if err != nil {
-		return nil, err
-	}
-	permits, err := manifest.NewPermits(m.Manifest().Calls)
-	if err != nil {
-		return nil, err
-	}
-	return &Module{Module: m, permits: permits}, nil
+	return errors.Join(errs...)
 }
 
 func (c *Catalog) route(kind, name string, m *Module) error {
 	if other, taken := c.routes[kind][name]; taken {
-		return fmt.Errorf("the modules %s and %s both handle the %s %s: remove one of them", other.Manifest().Name, m.Manifest().Name, kind, name)
+		return fmt.Errorf("the modules %s and %s both handle the %s %s: remove one of them", other.manifest.Name, m.manifest.Name, kind, name)
 	}
 	c.routes[kind][name] = m
 	return nil
@@ -131,12 +112,12 @@ func (c *Catalog) Find(kind, name string) flow.Module {
 func (c *Catalog) Names(kind string) (names []string) {
 	for _, m := range c.modules {
 		if kind == abi.KindFunction {
-			for _, f := range m.Manifest().Functions {
+			for _, f := range m.manifest.Functions {
 				names = append(names, f.Name)
 			}
 			continue
 		}
-		for _, r := range m.Manifest().Rules {
+		for _, r := range m.manifest.Rules {
 			names = append(names, r.Title)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -27,7 +28,7 @@ func load(t *testing.T, files fs.FS) (*catalog.Catalog, error) {
 	box, err := sandbox.New(ctx, sandbox.Options{CacheDir: cache(t)})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, box.Close(context.Background())) })
-	return catalog.Load(ctx, box, files)
+	return catalog.Load(box, files)
 }
 
 var cacheDir string
@@ -97,6 +98,46 @@ func TestEachBrokenFileIsNamed(t *testing.T) {
 	assert.NotContains(t, err.Error(), "good.wasm")
 	var refused *sandbox.Error
 	require.ErrorAs(t, err, &refused)
+}
+
+// unusable says the right things of itself and cannot be compiled.
+func unusable(t *testing.T) *fstest.MapFile {
+	return &fstest.MapFile{Data: guestbuild.WithManifest(t, []byte("\x00asm\x01\x00\x00\x00"), `{"abi":1,"name":"bad","version":"1.2.3","description":"","rules":[`+rule("T: Bad")+`]}`)}
+}
+
+func TestTryTellsWhichModulesCannotBeUsed(t *testing.T) {
+	c, err := load(t, fstest.MapFS{"bad.wasm": unusable(t), "good.wasm": guest(t, "good", rule("T: Good"), "")})
+	require.NoError(t, err)
+	err = c.Try(t.Context())
+	require.ErrorContains(t, err, "module file bad.wasm cannot be used: ")
+	assert.NotContains(t, err.Error(), "good.wasm")
+
+	_, _, err = c.Find(abi.KindRule, "t_bad").Turn(t.Context(), []byte(`{}`), time.Now(), 1)
+	require.ErrorContains(t, err, "module file bad.wasm cannot be used: ", "its actions fail with the same words")
+	_, _, err = c.Find(abi.KindRule, "t_good").Turn(t.Context(), []byte(`{"v":1,"turn":1}`), time.Now(), 1)
+	require.NoError(t, err, "the others work on")
+}
+
+func TestAModuleIsLoadedOnceHoweverManyTurnsWantIt(t *testing.T) {
+	c, err := load(t, fstest.MapFS{"good.wasm": guest(t, "good", rule("T: Good"), "")})
+	require.NoError(t, err)
+	m := c.Modules()[0]
+	loaded := make([]*sandbox.Module, 8)
+	var group sync.WaitGroup
+	for i := range loaded {
+		group.Go(func() {
+			var err error
+			loaded[i], err = m.Loaded(t.Context())
+			assert.NoError(t, err)
+		})
+		group.Go(func() { assert.NoError(t, c.Try(t.Context())) })
+	}
+	group.Wait()
+	for _, other := range loaded {
+		assert.Same(t, loaded[0], other)
+	}
+	_, _, err = m.Turn(t.Context(), []byte(`{"v":1,"turn":1}`), time.Now(), 1)
+	require.NoError(t, err, "a trial does not take it away")
 }
 
 func TestARuleBelongsToOneModule(t *testing.T) {
@@ -188,13 +229,13 @@ func TestPluginsOfThisProject(t *testing.T) {
 	require.NoError(t, err)
 	c, err := load(t, os.DirFS(out))
 	require.NoError(t, err)
+	require.NoError(t, c.Try(t.Context()))
 	assert.Len(t, c.Modules(), len(built))
 	assert.Subset(t, c.Names(abi.KindRule), []string{"ThreatQ: Sync Incident", "ThreatQ: Sync Indicator"})
 	for _, title := range c.Names(abi.KindRule) {
 		assert.True(t, strings.HasPrefix(title, "ThreatQ: "), title)
 	}
-	require.Len(t, c.Names(abi.KindFunction), 1)
-	assert.NotNil(t, c.Find(abi.KindFunction, c.Names(abi.KindFunction)[0]))
+	assert.NotNil(t, c.Find(abi.KindFunction, "threatq_add_indicator"))
 	assert.NotNil(t, c.Find(abi.KindRule, "threatq_sync_incident"))
 }
 

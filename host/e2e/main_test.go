@@ -93,7 +93,10 @@ func compile() error {
 	if err != nil {
 		return err
 	}
-	_, err = catalog.Load(ctx, box, shared.modules)
+	installed, err := catalog.Load(box, shared.modules)
+	if err == nil {
+		err = installed.Try(ctx)
+	}
 	return errors.Join(err, box.Close(ctx))
 }
 

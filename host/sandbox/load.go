@@ -44,6 +44,20 @@ var signatures = []struct {
 	{name: abi.ExportInitialize, optional: true},
 }
 
+// Inspect reads what a module file says of itself, without compiling it. A
+// refusal is an *Error.
+func Inspect(file []byte) (*manifest.Manifest, error) {
+	var m Module
+	if err := m.readManifest(file); err != nil {
+		var e *Error
+		if !errors.As(err, &e) {
+			e = &Error{Kind: KindFile, Message: err.Error(), Err: err}
+		}
+		return nil, e
+	}
+	return m.manifest, nil
+}
+
 // Load verifies, compiles and warms up a module. A refusal is an *Error. The
 // module's limits are those of its manifest within the ceiling.
 func (s *Sandbox) Load(ctx context.Context, file []byte, ceiling Limits) (*Module, error) {
