@@ -12,7 +12,7 @@ import (
 )
 
 func (s *Server) artifactsOf(incident Object) []Object {
-	return s.state.list("artifact", ofIncident(incident["id"].(int64)))
+	return s.of(incident["id"].(int64), "artifact")
 }
 
 func (s *Server) listArtifacts(c *call, incident Object) *answer {
@@ -21,7 +21,7 @@ func (s *Server) listArtifacts(c *call, incident Object) *answer {
 
 func (s *Server) queryArtifacts(c *call, incident Object) *answer {
 	counted := c.r.URL.Query().Get("include_related_incident_count") == "true"
-	return s.queryPaged(c, "artifact", s.artifactsOf(incident), func(row Object) Object {
+	return s.queryPaged(c, "artifact", rowsOf(s.artifactsOf(incident)), func(row Object) Object {
 		if counted {
 			row["related_incident_count"] = int64(1)
 		}
@@ -31,7 +31,7 @@ func (s *Server) queryArtifacts(c *call, incident Object) *answer {
 
 // artifact finds the artifact that the path names, if it belongs to the incident.
 func (s *Server) artifact(c *call, incident Object) (Object, *answer) {
-	artifact := s.state.objects["artifact"][c.id("id")]
+	artifact := s.get("artifact", c.id("id"))
 	if artifact == nil || artifact["inc_id"] != incident["id"] {
 		return nil, notFound(c.r.PathValue("id"))
 	}
@@ -147,6 +147,7 @@ func (s *Server) putArtifact(c *call, incident Object) *answer {
 		return bad
 	}
 	before := cloneObject(artifact)
+	artifact = s.own("artifact", artifact["id"].(int64))
 	for _, name := range []string{"description", "relating"} {
 		if value, given := body[name]; given {
 			artifact[name] = value
@@ -162,7 +163,7 @@ func (s *Server) deleteArtifact(c *call, incident Object) *answer {
 	if bad != nil {
 		return bad
 	}
-	s.state.remove("artifact", artifact["id"].(int64))
+	s.remove("artifact", artifact["id"].(int64))
 	s.fire(c, cause{kind: "artifact", incident: incident, object: artifact, removed: true})
 	return status()
 }
@@ -190,11 +191,11 @@ func (s *Server) createFileArtifact(c *call, incident Object) *answer {
 		if artifact["attachment"] != nil {
 			continue
 		}
-		attachment := s.makeAttachment(incident["id"].(int64), nil, Object{"name": file.name, "content_type": file.contentType}, file.content)
+		attachment := s.makeAttachment(incident["id"].(int64), nil, Object{"name": file.name, "content_type": file.contentType}, stored(file.content))
 		// the file hangs on the artifact, not on the incident's attachment list
 		delete(s.state.objects["attachment"], attachment["id"].(int64))
 		artifact["attachment"] = attachment
-		s.state.contents[contentKey("artifact", artifact["id"])] = file.content
+		s.state.contents[contentKey("artifact", artifact["id"])] = stored(file.content)
 	}
 	return ok(s.renderList("artifact", created, c.formats))
 }
@@ -212,17 +213,14 @@ func (s *Server) artifactContents(c *call, incident Object) *answer {
 }
 
 // file answers the bytes of an attachment.
-func file(attachment Object, content []byte) *answer {
+func file(attachment Object, content content) *answer {
 	name, _ := attachment["name"].(string)
 	contentType, _ := attachment["content_type"].(string)
 	header := http.Header{}
 	header.Set("Content-Type", contentType)
 	header.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": name}))
-	header.Set("Content-Length", strconv.Itoa(len(content)))
-	if content == nil {
-		content = []byte{}
-	}
-	return &answer{status: http.StatusOK, raw: content, header: header}
+	header.Set("Content-Length", strconv.FormatInt(content.size, 10))
+	return &answer{status: http.StatusOK, file: &content, header: header}
 }
 
 type part struct {

@@ -1,12 +1,14 @@
 package resilienttest
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 )
 
 func (s *Server) listTasks(c *call, incident Object) *answer {
-	return ok(s.renderList("task", s.state.list("task", ofIncident(incident["id"].(int64))), c.formats))
+	tasks := slices.DeleteFunc(s.of(incident["id"].(int64), "task"), s.keptPrivate)
+	return ok(s.renderList("task", tasks, c.formats))
 }
 
 func (s *Server) createTask(c *call, incident Object) *answer {
@@ -42,7 +44,7 @@ func (s *Server) putTask(c *call, task Object) *answer {
 		return bad
 	}
 	before := cloneObject(task)
-	for _, name := range []string{"id", "inc_id", "inc_name", "closed_date"} {
+	for _, name := range []string{"id", "inc_id", "inc_name", "closed_date", "instructions", "owner_fname", "owner_lname", "cat_name"} {
 		delete(body, name)
 	}
 	applyValues(task, body)
@@ -51,6 +53,23 @@ func (s *Server) putTask(c *call, task Object) *answer {
 	return status()
 }
 
+// checkTask refuses values of the wrong kind; null takes a due date away.
+func checkTask(values Object) *answer {
+	if status, given := values["status"]; given && status != "O" && status != "C" {
+		return badValue("status", status)
+	}
+	if due := values["due_date"]; due != nil {
+		if _, isNumber := due.(int64); !isNumber {
+			return badValue("due_date", due)
+		}
+	}
+	if name, given := values["name"]; given && (name == nil || name == "") {
+		return fail(http.StatusBadRequest, "Missing required field: name")
+	}
+	return nil
+}
+
+// taskSaved brings the values that follow from others up to date.
 func (s *Server) taskSaved(before, task Object) {
 	switch {
 	case task["status"] == "C" && before["status"] != "C":
@@ -58,27 +77,53 @@ func (s *Server) taskSaved(before, task Object) {
 	case task["status"] != "C":
 		task["closed_date"] = nil
 	}
+	task["instructions"] = cmp.Or(task["instr_text"], any(textValue{Format: "html"}))
+	task["owner_fname"], task["owner_lname"] = nil, nil
+	if id, assigned := task["owner_id"].(int64); assigned {
+		owner := s.world.user(id)
+		task["owner_fname"], task["owner_lname"] = owner.First, owner.Last
+	}
+	if phase := s.world.field("task", "phase_id").valueByID(task["phase_id"]); phase != nil {
+		task["cat_name"] = phase.Label
+	}
+}
+
+// keptPrivate says whether the account may not read a task.
+func (s *Server) keptPrivate(task Object) bool {
+	return s.options.PrivateTaskStatus != 0 && task["private"] == true
 }
 
 func (s *Server) deleteTask(c *call, task Object) *answer {
-	s.removeTask(task["id"].(int64))
-	s.fire(c, cause{kind: "task", incident: s.incidentOf(task), task: task, object: task, removed: true})
+	s.removeTask(c, task)
 	return status()
 }
 
-func (s *Server) removeTask(id int64) {
+// removeTask removes a task with its notes and attachments.
+func (s *Server) removeTask(c *call, task Object) {
+	why := cause{incident: s.incidentOf(task), task: task}
 	for _, kind := range []string{"comment", "attachment"} {
-		for _, o := range s.state.list(kind, func(o Object) bool { return o["task_id"] == id }) {
-			s.state.remove(kind, o["id"].(int64))
+		s.removeWith(c, why, kind, s.state.list(kind, func(o Object) bool { return o["task_id"] == task["id"] }))
+	}
+	s.remove("task", task["id"].(int64))
+	why.kind, why.object, why.removed = "task", task, true
+	s.fire(c, why)
+}
+
+// removeWith removes what belongs to an object that is being deleted.
+func (s *Server) removeWith(c *call, why cause, kind string, children []Object) {
+	for _, o := range children {
+		s.remove(kind, o["id"].(int64))
+		if s.options.CascadeMessages {
+			why.kind, why.object, why.removed = kind, o, true
+			s.fire(c, why)
 		}
 	}
-	s.state.remove("task", id)
 }
 
 // incidentOf finds the incident of a child, also when it has been deleted.
 func (s *Server) incidentOf(child Object) Object {
 	id, _ := child["inc_id"].(int64)
-	if incident := s.state.objects["incident"][id]; incident != nil {
+	if incident := s.get("incident", id); incident != nil {
 		return incident
 	}
 	return s.state.removed["incident"][id]
@@ -141,9 +186,7 @@ func (s *Server) createComment(c *call, o owner) *answer {
 		}
 		values["parent_id"] = parent
 	}
-	if c.account.basic {
-		values["modify_principal"] = s.principal(c.account)
-	}
+	values["modify_principal"] = s.principal(c.account)
 	note := s.makeComment(o.incident, o.task, values)
 	s.fire(c, cause{kind: "comment", incident: s.incidentOf(note), task: o.task, object: note, added: true})
 	return ok(s.render("comment", note, c.formats))
@@ -163,7 +206,7 @@ func (s *Server) putComment(c *call, o owner) *answer {
 		return fail(http.StatusBadRequest, "Missing required field: text")
 	}
 	before := cloneObject(note)
-	note["text"], note["modify_date"] = text, s.now()
+	note["text"], note["modify_date"], note["modify_principal"] = text, s.now(), s.principal(c.account)
 	s.fire(c, cause{kind: "comment", incident: s.incidentOf(note), task: o.task, object: note, before: before})
 	return ok(s.render("comment", note, c.formats))
 }
@@ -174,18 +217,18 @@ func (s *Server) deleteComment(c *call, o owner) *answer {
 	if bad != nil {
 		return bad
 	}
-	s.removeComment(note)
-	s.fire(c, cause{kind: "comment", incident: s.incidentOf(note), task: o.task, object: note, removed: true})
+	s.removeComment(c, note)
 	return status()
 }
 
-func (s *Server) removeComment(note Object) {
+func (s *Server) removeComment(c *call, note Object) {
 	replies := s.state.list("comment", func(o Object) bool { return o["parent_id"] == note["id"] })
 	if len(replies) > 0 {
 		note["is_deleted"] = true
-		return
+	} else {
+		s.remove("comment", note["id"].(int64))
 	}
-	s.state.remove("comment", note["id"].(int64))
+	s.fire(c, cause{kind: "comment", incident: s.incidentOf(note), task: s.taskOf(note), object: note, removed: true})
 }
 
 func (s *Server) listAttachments(c *call, o owner) *answer {
@@ -213,7 +256,7 @@ func (s *Server) attachmentContents(c *call, o owner) *answer {
 	if bad != nil {
 		return bad
 	}
-	return file(attachment, slices.Clone(s.state.contents[contentKey("attachment", attachment["id"])]))
+	return file(attachment, s.state.contents[contentKey("attachment", attachment["id"])])
 }
 
 func (s *Server) createAttachment(c *call, o owner) *answer {
@@ -226,7 +269,7 @@ func (s *Server) createAttachment(c *call, o owner) *answer {
 		return fail(http.StatusBadRequest, "Part file is required")
 	}
 	values := Object{"name": upload.name, "content_type": upload.contentType, "last_modified_by": s.principal(c.account)}
-	attachment := s.makeAttachment(o.incident, o.task, values, upload.content)
+	attachment := s.makeAttachment(o.incident, o.task, values, stored(upload.content))
 	s.fire(c, cause{kind: "attachment", incident: s.incidentOf(attachment), task: o.task, object: attachment, added: true})
 	return ok(s.render("attachment", attachment, c.formats))
 }
@@ -236,7 +279,11 @@ func (s *Server) deleteAttachment(c *call, o owner) *answer {
 	if bad != nil {
 		return bad
 	}
-	s.state.remove("attachment", attachment["id"].(int64))
-	s.fire(c, cause{kind: "attachment", incident: s.incidentOf(attachment), task: o.task, object: attachment, removed: true})
+	s.removeAttachment(c, attachment)
 	return status()
+}
+
+func (s *Server) removeAttachment(c *call, attachment Object) {
+	s.remove("attachment", attachment["id"].(int64))
+	s.fire(c, cause{kind: "attachment", incident: s.incidentOf(attachment), task: s.taskOf(attachment), object: attachment, removed: true})
 }

@@ -19,6 +19,23 @@ type Fault struct {
 	Delay      time.Duration // waited before anything else
 	LoseAnswer bool          // act, then cut the connection without an answer
 	CutBefore  bool          // cut the connection without acting
+	CutAfter   int           // act, then cut the connection after so many bytes of the answer's body; 0: never
+}
+
+// cutting breaks an answer off; the client sees a body that is too short.
+type cutting struct {
+	http.ResponseWriter
+	left int
+}
+
+func (c *cutting) Write(p []byte) (int, error) {
+	if len(p) < c.left {
+		c.left -= len(p)
+		return c.ResponseWriter.Write(p)
+	}
+	_, _ = c.ResponseWriter.Write(p[:c.left])
+	_ = http.NewResponseController(c.ResponseWriter).Flush()
+	panic(http.ErrAbortHandler)
 }
 
 type activeFault struct {

@@ -8,8 +8,11 @@ import (
 )
 
 func (s *Server) listIncidents(c *call) *answer {
-	visible := s.state.list("incident", func(o Object) bool { return !s.state.hidden[o["id"].(int64)] })
-	return ok(s.renderList("incident", visible, c.formats))
+	out := []any{}
+	for _, r := range s.visibleIncidents() {
+		out = append(out, s.render("incident", r.object(), c.formats))
+	}
+	return ok(out)
 }
 
 func (s *Server) getIncident(c *call, incident Object) *answer {
@@ -55,6 +58,9 @@ func (s *Server) checkValues(kind string, values Object) *answer {
 			}
 			values[name] = text
 		}
+	}
+	if kind == "task" {
+		return checkTask(values)
 	}
 	properties, _ := values["properties"].(Object)
 	if kind != "incident" {
@@ -181,18 +187,25 @@ func (s *Server) incidentChanged(c *call, before, incident Object) {
 }
 
 func (s *Server) deleteIncident(c *call, incident Object) *answer {
-	s.removeIncident(incident["id"].(int64))
-	s.fire(c, cause{kind: "incident", incident: incident, object: incident, removed: true})
+	s.removeIncident(c, incident)
 	return status()
 }
 
-func (s *Server) removeIncident(id int64) {
-	for _, kind := range kinds[1:] {
-		for _, o := range s.state.list(kind, ofIncident(id)) {
-			s.state.remove(kind, o["id"].(int64))
+// removeIncident removes an incident with all that belongs to it.
+func (s *Server) removeIncident(c *call, incident Object) {
+	id := incident["id"].(int64)
+	for _, task := range s.of(id, "task") {
+		for _, kind := range []string{"comment", "attachment"} {
+			children := s.state.list(kind, func(o Object) bool { return o["task_id"] == task["id"] })
+			s.removeWith(c, cause{incident: incident, task: task}, kind, children)
 		}
+		s.removeWith(c, cause{incident: incident, task: task}, "task", []Object{task})
 	}
-	s.state.remove("incident", id)
+	for _, kind := range []string{"artifact", "comment", "attachment"} {
+		s.removeWith(c, cause{incident: incident}, kind, s.of(id, kind))
+	}
+	s.remove("incident", id)
+	s.fire(c, cause{kind: "incident", incident: incident, object: incident, removed: true})
 }
 
 // shortRow are the keys of a query_paged row without return_level (observed on 51.x).
@@ -200,9 +213,8 @@ var shortRow = []string{"id", "name", "description", "plan_status", "phase_id", 
 	"create_date", "discovered_date", "due_date", "inc_training", "sequence_code"}
 
 func (s *Server) queryIncidents(c *call) *answer {
-	visible := s.state.list("incident", func(o Object) bool { return !s.state.hidden[o["id"].(int64)] })
 	level := c.r.URL.Query().Get("return_level")
-	return s.queryPaged(c, "incident", visible, func(row Object) Object {
+	return s.queryPaged(c, "incident", s.visibleIncidents(), func(row Object) Object {
 		if level == "normal" || level == "full" {
 			return row
 		}

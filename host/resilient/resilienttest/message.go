@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -54,6 +53,7 @@ type ActionOptions struct {
 	// Fields are activity fields: label or API name → label of a select value, or a plain value.
 	Fields          map[string]any
 	EmptyProperties bool // properties {} rather than null when there are no fields
+	WithoutTask     bool // leave the task out of the message about its note or attachment
 }
 
 // ActionMessage builds the message of a rule (by display name) from the server's state; an
@@ -92,7 +92,7 @@ type subject struct {
 func (s *Server) subjectOf(objectType string, o ActionOptions) subject {
 	var sub subject
 	get := func(kind string, id int64) Object {
-		if object := s.state.objects[kind][id]; object != nil {
+		if object := s.get(kind, id); object != nil {
 			return object
 		}
 		if object := s.state.removed[kind][id]; object != nil {
@@ -115,7 +115,7 @@ func (s *Server) subjectOf(objectType string, o ActionOptions) subject {
 		sub.task = get("task", o.TaskID)
 		child = sub.task
 	}
-	if taskID, belongs := child["task_id"].(int64); belongs {
+	if taskID, belongs := child["task_id"].(int64); belongs && !o.WithoutTask {
 		sub.task = get("task", taskID)
 	}
 	switch {
@@ -371,90 +371,4 @@ func (s *Server) contextToken(payload any) string {
 	mac := hmac.New(sha256.New, s.tokenKey)
 	mac.Write([]byte(signed))
 	return signed + "." + encode(mac.Sum(nil))
-}
-
-// tokenRules are the rules that a context token of this server names.
-func (s *Server) tokenRules(token string) []any {
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
-		return nil
-	}
-	data, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		return nil
-	}
-	v, err := decode(data)
-	payload, isObject := v.(Object)
-	if err != nil || !isObject || !hmac.Equal([]byte(s.contextToken(payload)), []byte(token)) {
-		return nil
-	}
-	rules, _ := payload["actions"].([]any)
-	return rules
-}
-
-// cause is a save that may fire automatic rules.
-type cause struct {
-	kind           string
-	incident, task Object
-	object, before Object
-	added, removed bool
-}
-
-// fire prepares the messages of the automatic rules whose conditions the save meets.
-func (s *Server) fire(c *call, why cause) {
-	if s.options.OnMessage == nil {
-		return
-	}
-	objectType := why.kind
-	if objectType == "comment" {
-		objectType = "note"
-	}
-	sub := subject{incident: why.incident, task: why.task}
-	switch objectType {
-	case "artifact":
-		sub.artifact = why.object
-	case "note":
-		sub.note = why.object
-	case "attachment":
-		sub.attachment = why.object
-	}
-	operation := "modified"
-	if why.added {
-		operation = "created"
-	} else if why.removed {
-		operation = "deleted"
-	}
-	var skipped []any
-	if c != nil {
-		skipped = s.tokenRules(c.token)
-	}
-	for i := range s.world.rules {
-		rule := &s.world.rules[i]
-		if rule.Type != 0 || rule.ObjectType != objectType || slices.Contains(skipped, any(rule.ID)) || !rule.meets(why) {
-			continue
-		}
-		s.caused = append(s.caused, s.actionMessage(rule, sub, ActionOptions{Operation: operation}))
-	}
-}
-
-// meets says whether a save fires the rule; a rule without conditions runs at every save.
-func (r *Rule) meets(why cause) bool {
-	for _, condition := range r.Conditions {
-		name, _ := condition[0].(string)
-		switch condition[1] {
-		case "object_added":
-			if why.added {
-				return true
-			}
-		case "object_removed":
-			if why.removed {
-				return true
-			}
-		case "changed":
-			if why.before != nil && !reflect.DeepEqual(lookup(why.before, name), lookup(why.object, name)) {
-				return true
-			}
-		}
-	}
-	return len(r.Conditions) == 0
 }

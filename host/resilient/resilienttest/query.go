@@ -9,16 +9,54 @@ import (
 	"strings"
 )
 
-// queryPaged answers a query_paged call over the given objects: conditions of one filter
+// row is an object in a search. Of a bulk only what differs from incident to incident is
+// made before it is known which rows are answered.
+type row struct {
+	values Object
+	base   Object // what values does not hold; nil for a stored object
+	whole  func() Object
+}
+
+func (r row) object() Object {
+	if r.whole == nil {
+		return r.values
+	}
+	return r.whole()
+}
+
+func (r row) lookup(name string) any {
+	if value := lookup(r.values, name); value != nil || r.base == nil {
+		return value
+	}
+	return lookup(r.base, name)
+}
+
+func rowsOf(objects []Object) []row {
+	rows := make([]row, len(objects))
+	for i, o := range objects {
+		rows[i].values = o
+	}
+	return rows
+}
+
+// visibleIncidents are the incidents that the account finds, by ascending id.
+func (s *Server) visibleIncidents() []row {
+	rows := append(rowsOf(s.state.list("incident", func(Object) bool { return true })), s.bulkRows()...)
+	rows = slices.DeleteFunc(rows, func(r row) bool { return s.state.hidden[r.values["id"].(int64)] })
+	slices.SortFunc(rows, func(a, b row) int { return cmp.Compare(a.values["id"].(int64), b.values["id"].(int64)) })
+	return rows
+}
+
+// queryPaged answers a query_paged call over the given rows: conditions of one filter
 // are ANDed, filters are ORed.
-func (s *Server) queryPaged(c *call, kind string, objects []Object, row func(Object) Object) *answer {
+func (s *Server) queryPaged(c *call, kind string, all []row, shape func(Object) Object) *answer {
 	body, bad := c.object()
 	if bad != nil {
 		return bad
 	}
 	filters, _ := body["filters"].([]any)
-	matched := []Object{}
-	for _, o := range objects {
+	matched := []row{}
+	for _, o := range all {
 		yes, err := s.matchesAny(kind, o, filters)
 		if err != nil {
 			return fail(http.StatusBadRequest, err.Error())
@@ -28,11 +66,11 @@ func (s *Server) queryPaged(c *call, kind string, objects []Object, row func(Obj
 		}
 	}
 	sorts, _ := body["sorts"].([]any)
-	slices.SortStableFunc(matched, func(a, b Object) int {
+	slices.SortStableFunc(matched, func(a, b row) int {
 		for _, item := range sorts {
 			by, _ := item.(Object)
 			name, _ := by["field_name"].(string)
-			order := compare(lookup(a, name), lookup(b, name))
+			order := compare(a.lookup(name), b.lookup(name))
 			if by["type"] == "desc" {
 				order = -order
 			}
@@ -49,15 +87,18 @@ func (s *Server) queryPaged(c *call, kind string, objects []Object, row func(Obj
 	if !limited || length < 0 {
 		length = int64(found)
 	}
+	if limit := s.options.MaxPageSize; limit > 0 {
+		length = min(length, int64(limit))
+	}
 	page := matched[start:min(start+length, int64(found))]
 	rows := []any{}
 	for _, o := range page {
-		rows = append(rows, row(s.render(kind, o, c.formats)))
+		rows = append(rows, shape(s.render(kind, o.object(), c.formats)))
 	}
-	return ok(Object{"recordsTotal": int64(len(objects)), "recordsFiltered": int64(found), "data": rows})
+	return ok(Object{"recordsTotal": int64(len(all)), "recordsFiltered": int64(found), "data": rows})
 }
 
-func (s *Server) matchesAny(kind string, o Object, filters []any) (bool, error) {
+func (s *Server) matchesAny(kind string, o row, filters []any) (bool, error) {
 	if len(filters) == 0 {
 		return true, nil
 	}
@@ -80,10 +121,10 @@ func (s *Server) matchesAny(kind string, o Object, filters []any) (bool, error) 
 	return false, nil
 }
 
-func (s *Server) matches(kind string, o, condition Object) (bool, error) {
+func (s *Server) matches(kind string, o row, condition Object) (bool, error) {
 	name, _ := condition["field_name"].(string)
 	method, _ := condition["method"].(string)
-	value := lookup(o, name)
+	value := o.lookup(name)
 	if text, isText := value.(textValue); isText {
 		value = text.Content
 	}

@@ -122,10 +122,13 @@ func (o owner) has(child Object) bool {
 func (s *Server) withIncident(f func(*call, Object) *answer) func(*call) *answer {
 	return func(c *call) *answer {
 		id := c.id("inc")
-		if s.state.hidden[id] {
-			return fail(http.StatusForbidden, "Forbidden")
+		if refused := s.refusal(id, c.r.PathValue("inc")); refused != nil {
+			return refused
 		}
-		incident := s.state.objects["incident"][id]
+		incident := s.get("incident", id)
+		if c.r.Method != http.MethodGet && c.r.Method != http.MethodPost {
+			incident = s.own("incident", id)
+		}
 		if incident == nil {
 			return notFound(c.r.PathValue("inc"))
 		}
@@ -135,15 +138,41 @@ func (s *Server) withIncident(f func(*call, Object) *answer) func(*call) *answer
 
 func (s *Server) withTask(f func(*call, Object) *answer) func(*call) *answer {
 	return func(c *call) *answer {
-		task := s.state.objects["task"][c.id("task")]
+		id := c.r.PathValue("task")
+		task := s.get("task", c.id("task"))
 		if task == nil {
-			return notFound(c.r.PathValue("task"))
+			return notFound(id)
 		}
-		if s.state.hidden[task["inc_id"].(int64)] {
-			return fail(http.StatusForbidden, "Forbidden")
+		if refused := s.refusal(task["inc_id"].(int64), id); refused != nil {
+			return refused
+		}
+		if s.keptPrivate(task) {
+			return failAs(s.options.PrivateTaskStatus, id)
+		}
+		if c.r.Method == http.MethodPut {
+			task = s.own("task", c.id("task"))
 		}
 		return f(c, task)
 	}
+}
+
+// refusal is the answer for an incident that the account cannot read; object is what the
+// call asked for.
+func (s *Server) refusal(incident int64, object string) *answer {
+	if s.state.hidden[incident] {
+		return failAs(http.StatusForbidden, object)
+	}
+	if code := s.state.refused[incident]; code != 0 {
+		return failAs(code, object)
+	}
+	return nil
+}
+
+func failAs(code int, object string) *answer {
+	if code == http.StatusNotFound {
+		return notFound(object)
+	}
+	return fail(code, http.StatusText(code))
 }
 
 func notFound(id string) *answer {

@@ -37,8 +37,9 @@ func (s *Server) values(kind string, given map[string]any) Object {
 	return values
 }
 
+// existing is an object that may be changed.
 func (s *Server) existing(kind string, id int64) Object {
-	o := s.state.objects[kind][id]
+	o := s.own(kind, id)
 	if o == nil {
 		panic(fmt.Sprintf("resilienttest: there is no %s %d", kind, id))
 	}
@@ -69,19 +70,29 @@ func (s *Server) UpdateIncident(id int64, values map[string]any) {
 func (s *Server) DeleteIncident(id int64) {
 	s.change(func() {
 		incident := s.existing("incident", id)
-		s.removeIncident(id)
-		s.fire(nil, cause{kind: "incident", incident: incident, object: incident, removed: true})
+		s.removeIncident(nil, incident)
 	})
 }
 
-// Forbid makes the server answer 403 for an incident and all that belongs to it.
+// Forbid makes the server answer 403 for an incident and all that belongs to it, and leave
+// it out of searches, as for an incident of a workspace that the account is not in.
 func (s *Server) Forbid(incident int64) {
 	locked(s, func() bool { s.state.hidden[incident] = true; return true })
 }
 
-// Allow takes back Forbid.
+// SetUnreadable makes the server answer this status (403, 404, 500, …) to each call about
+// an incident and what belongs to it, though searches still find it.
+func (s *Server) SetUnreadable(incident int64, status int) {
+	locked(s, func() bool { s.state.refused[incident] = status; return true })
+}
+
+// Allow takes back Forbid and SetUnreadable.
 func (s *Server) Allow(incident int64) {
-	locked(s, func() bool { delete(s.state.hidden, incident); return true })
+	locked(s, func() bool {
+		delete(s.state.hidden, incident)
+		delete(s.state.refused, incident)
+		return true
+	})
 }
 
 // AddArtifact makes one artifact — without splitting, checking or duplicate handling — of
@@ -105,12 +116,12 @@ func (s *Server) AddArtifact(incident int64, typeName, value string, more ...map
 func (s *Server) AddFileArtifact(incident int64, typeName, fileName, contentType string, content []byte) (id int64) {
 	s.change(func() {
 		owner := s.existing("incident", incident)
-		attachment := s.makeAttachment(incident, nil, Object{"name": fileName, "content_type": contentType}, content)
+		attachment := s.makeAttachment(incident, nil, Object{"name": fileName, "content_type": contentType}, stored(content))
 		delete(s.state.objects["attachment"], attachment["id"].(int64))
 		artifact := s.makeArtifact(incident, s.values("artifact", Object{"type": typeName, "value": fileName}))
 		artifact["attachment"] = attachment
 		id = artifact["id"].(int64)
-		s.state.contents[contentKey("artifact", id)] = content
+		s.state.contents[contentKey("artifact", id)] = stored(content)
 		s.fire(nil, cause{kind: "artifact", incident: owner, object: artifact, added: true})
 	})
 	return id
@@ -123,64 +134,9 @@ func (s *Server) DeleteArtifact(incident, id int64) {
 		if artifact["inc_id"] != incident {
 			panic(fmt.Sprintf("resilienttest: artifact %d does not belong to incident %d", id, incident))
 		}
-		s.state.remove("artifact", id)
+		s.remove("artifact", id)
 		s.fire(nil, cause{kind: "artifact", incident: s.existing("incident", incident), object: artifact, removed: true})
 	})
-}
-
-// AddNote makes a note on an incident, or on a task of it when task is not 0.
-func (s *Server) AddNote(incident, task int64, html string, more ...map[string]any) (id int64) {
-	s.change(func() {
-		owner, parent := s.existing("incident", incident), s.optionalTask(task)
-		values := Object{"text": html}
-		for _, m := range more {
-			applyValues(values, m)
-		}
-		note := s.makeComment(incident, parent, s.values("comment", values))
-		id = note["id"].(int64)
-		s.fire(nil, cause{kind: "comment", incident: owner, task: parent, object: note, added: true})
-	})
-	return id
-}
-
-func (s *Server) optionalTask(id int64) Object {
-	if id == 0 {
-		return nil
-	}
-	return s.existing("task", id)
-}
-
-// AddTask makes a task.
-func (s *Server) AddTask(incident int64, values map[string]any) (id int64) {
-	s.change(func() {
-		owner := s.existing("incident", incident)
-		task := s.makeTask(incident, s.values("task", values))
-		id = task["id"].(int64)
-		s.fire(nil, cause{kind: "task", incident: owner, task: task, object: task, added: true})
-	})
-	return id
-}
-
-// UpdateTask saves changed values of a task.
-func (s *Server) UpdateTask(id int64, values map[string]any) {
-	s.change(func() {
-		task := s.existing("task", id)
-		before := cloneObject(task)
-		applyValues(task, s.values("task", values))
-		s.taskSaved(before, task)
-		s.fire(nil, cause{kind: "task", incident: s.incidentOf(task), task: task, object: task, before: before})
-	})
-}
-
-// AddAttachment makes an attachment of an incident, or of a task of it when task is not 0.
-func (s *Server) AddAttachment(incident, task int64, name, contentType string, content []byte) (id int64) {
-	s.change(func() {
-		owner, parent := s.existing("incident", incident), s.optionalTask(task)
-		attachment := s.makeAttachment(incident, parent, Object{"name": name, "content_type": contentType}, content)
-		id = attachment["id"].(int64)
-		s.fire(nil, cause{kind: "attachment", incident: owner, task: parent, object: attachment, added: true})
-	})
-	return id
 }
 
 // AddRule makes a rule and returns its id. A Rule with the name of an existing one is what
@@ -206,6 +162,26 @@ func (s *Server) RemoveRule(id int64) {
 	locked(s, func() bool {
 		s.world.rules = slices.DeleteFunc(s.world.rules, func(r Rule) bool { return r.ID == id })
 		return true
+	})
+}
+
+// AddUser makes a user of the organization, to be named as owner by id or e-mail address.
+func (s *Server) AddUser(first, last, email string) (id int64) {
+	return locked(s, func() int64 {
+		added := user{ID: 1, First: first, Last: last, Email: email}
+		for _, u := range s.world.users {
+			added.ID = max(added.ID, u.ID+1)
+		}
+		s.world.users = append(s.world.users, added)
+		for _, fields := range s.world.fields {
+			for i := range fields {
+				if isUserField(&fields[i]) {
+					label := fmt.Sprintf("%s (%s)", added.displayName(), email)
+					fields[i].Values = append(fields[i].Values, Value{Value: added.ID, Label: label})
+				}
+			}
+		}
+		return added.ID
 	})
 }
 
@@ -251,7 +227,7 @@ func (s *Server) Task(id int64) Object { return s.shown("task", id) }
 func (s *Server) shown(kind string, id int64) Object {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	o := s.state.objects[kind][id]
+	o := s.get(kind, id)
 	if o == nil {
 		return nil
 	}
@@ -271,7 +247,7 @@ func (s *Server) children(kind string, incident int64) []Object {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := []Object{}
-	for _, o := range s.state.list(kind, ofIncident(incident)) {
+	for _, o := range s.of(incident, kind) {
 		out = append(out, s.render(kind, o, formats{handle: "names"}))
 	}
 	return out

@@ -73,6 +73,9 @@ type Options struct {
 	ArtifactAnswerObject bool       // POST …/artifacts answers one object, not a list
 	CustomSelectNames    bool       // handle_format=names applies to custom select fields too
 	MaxArtifacts         int        // per incident; default 500
+	MaxPageSize          int        // rows in an answer of query_paged; 0: as many as are asked for
+	PrivateTaskStatus    int        // answered for tasks with "private" true, which no list shows then; 0: they are readable
+	CascadeMessages      bool       // deleting an incident or task also fires the "deleted" rules of what belongs to it
 
 	Latency time.Duration    // added to every call
 	Now     func() time.Time // default time.Now
@@ -229,11 +232,13 @@ func (s *Server) record(r Request) {
 	s.requests = append(s.requests, r)
 }
 
-// answer is what a handler returns; body is JSON, or raw with its own content type.
+// answer is what a handler returns: body is JSON, raw and file have a content type of
+// their own.
 type answer struct {
 	status  int
 	body    any
 	raw     []byte
+	file    *content
 	header  http.Header
 	cookies []*http.Cookie
 }
@@ -311,6 +316,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	s.finish(seen, a)
+	if fault != nil && fault.CutAfter > 0 {
+		w = &cutting{ResponseWriter: w, left: fault.CutAfter}
+	}
 	a.write(w)
 }
 
@@ -397,6 +405,11 @@ func (a *answer) write(w http.ResponseWriter) {
 	}
 	for _, cookie := range a.cookies {
 		http.SetCookie(w, cookie)
+	}
+	if a.file != nil {
+		w.WriteHeader(a.status)
+		_, _ = io.Copy(w, a.file.open())
+		return
 	}
 	data := a.raw
 	if data == nil && a.body != nil {

@@ -1,6 +1,7 @@
 package resilienttest
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -12,9 +13,11 @@ import (
 type state struct {
 	objects  map[string]map[int64]Object // kind → id → object
 	removed  map[string]map[int64]Object // as they were when they were deleted
-	contents map[string][]byte           // "attachment/27" → bytes
+	contents map[string]content          // "attachment/27" → file
 	next     map[string]int64
+	bulks    []*bulk
 	hidden   map[int64]bool // incidents that the account may not see
+	refused  map[int64]int  // incident → status answered for it and all that belongs to it
 	// destinations is the list of message destinations.
 	destinations []Object
 }
@@ -25,7 +28,7 @@ var kinds = []string{"incident", "artifact", "comment", "task", "attachment"}
 func newState(s *Server) *state {
 	st := &state{
 		objects: map[string]map[int64]Object{}, removed: map[string]map[int64]Object{},
-		contents: map[string][]byte{}, hidden: map[int64]bool{},
+		contents: map[string]content{}, hidden: map[int64]bool{}, refused: map[int64]int{},
 		next: map[string]int64{"incident": 2096, "artifact": 1550, "comment": 113, "task": 18, "attachment": 29},
 	}
 	for _, kind := range kinds {
@@ -52,19 +55,10 @@ func newState(s *Server) *state {
 	s.makeComment(DefaultIncident, nil, Object{"id": int64(110), "text": `<div class="rte"><div>Blocked on the <b>proxy</b></div></div>`})
 	s.makeComment(DefaultIncident, task, Object{"id": int64(111), "text": "<div>Mail received</div>"})
 	s.makeAttachment(DefaultIncident, nil, Object{"id": int64(27), "name": "invoice.docm",
-		"content_type": "application/vnd.ms-word.document.macroEnabled.12"}, sampleContent(20210))
+		"content_type": "application/vnd.ms-word.document.macroEnabled.12"}, generated(20210))
 	s.makeAttachment(DefaultIncident, task, Object{"id": int64(28), "name": "report.pdf",
-		"content_type": "application/pdf"}, sampleContent(410233))
+		"content_type": "application/pdf"}, generated(410233))
 	return st
-}
-
-func sampleContent(size int) []byte {
-	line := []byte("Simulated attachment. See http://bad.example.net/x and 203.0.113.77.\n")
-	out := make([]byte, 0, size+len(line))
-	for len(out) < size {
-		out = append(out, line...)
-	}
-	return out[:size]
 }
 
 func (st *state) put(kind string, o Object) {
@@ -81,14 +75,32 @@ func (st *state) newID(kind string) int64 {
 	return id
 }
 
-func (st *state) remove(kind string, id int64) {
-	if o := st.objects[kind][id]; o != nil {
-		st.removed[kind][id] = o
-		delete(st.objects[kind], id)
+// get finds an object; one of a bulk is made for the occasion, so changing it changes
+// nothing. Nil when there is none.
+func (s *Server) get(kind string, id int64) Object {
+	if o := s.state.objects[kind][id]; o != nil {
+		return o
+	}
+	return s.bulkObject(kind, id)
+}
+
+// own is get for those who change the object: one of a bulk becomes a stored one.
+func (s *Server) own(kind string, id int64) Object {
+	o := s.get(kind, id)
+	if o != nil {
+		s.state.objects[kind][id] = o
+	}
+	return o
+}
+
+func (s *Server) remove(kind string, id int64) {
+	if o := s.get(kind, id); o != nil {
+		s.state.removed[kind][id] = o
+		delete(s.state.objects[kind], id)
 	}
 }
 
-// list returns the objects that match, by ascending id.
+// list returns the stored objects that match, by ascending id.
 func (st *state) list(kind string, match func(Object) bool) []Object {
 	out := []Object{}
 	for _, id := range slices.Sorted(maps.Keys(st.objects[kind])) {
@@ -99,8 +111,12 @@ func (st *state) list(kind string, match func(Object) bool) []Object {
 	return out
 }
 
-func ofIncident(id int64) func(Object) bool {
-	return func(o Object) bool { return o["inc_id"] == id }
+// of returns the objects of a kind that belong to an incident, by ascending id.
+func (s *Server) of(incident int64, kind string) []Object {
+	out := s.state.list(kind, func(o Object) bool { return o["inc_id"] == incident })
+	out = append(out, s.bulkChildren(kind, incident)...)
+	slices.SortFunc(out, func(a, b Object) int { return cmp.Compare(a["id"].(int64), b["id"].(int64)) })
+	return out
 }
 
 // withText turns the rich text of a new object into its stored form.
@@ -115,8 +131,8 @@ func (s *Server) withText(kind string, o Object) Object {
 
 func (s *Server) now() int64 { return s.options.Now().UnixMilli() }
 
-// makeIncident stores an incident with the given values over the defaults.
-func (s *Server) makeIncident(values Object) Object {
+// newIncident is an incident with the given values over the defaults; id 0 unless given.
+func (s *Server) newIncident(values Object) Object {
 	now := s.now()
 	o := cloneObject(s.world.templates["incident"])
 	maps.Copy(o, Object{
@@ -126,11 +142,20 @@ func (s *Server) makeIncident(values Object) Object {
 		"properties": Object{"internal_severity": nil, "internal_confidence": nil, "internal_campaign": nil},
 	})
 	applyValues(o, values)
+	return s.withText("incident", o)
+}
+
+// makeIncident stores a new incident.
+func (s *Server) makeIncident(values Object) Object {
+	return s.store("incident", s.newIncident(values))
+}
+
+// store gives a new object an id, unless it has one, and keeps it.
+func (s *Server) store(kind string, o Object) Object {
 	if o["id"] == int64(0) {
-		o["id"] = s.state.newID("incident")
+		o["id"] = s.state.newID(kind)
 	}
-	s.withText("incident", o)
-	s.state.put("incident", o)
+	s.state.put(kind, o)
 	return o
 }
 
@@ -150,34 +175,29 @@ func applyValues(o, values Object) {
 }
 
 func (s *Server) makeArtifact(incident int64, values Object) Object {
+	return s.store("artifact", s.newArtifact(s.get("incident", incident), values))
+}
+
+func (s *Server) newArtifact(owner, values Object) Object {
 	now := s.now()
-	owner := s.state.objects["incident"][incident]
-	if owner == nil {
-		owner = Object{}
-	}
 	o := cloneObject(s.world.templates["artifact"])
 	maps.Copy(o, Object{
-		"id": int64(0), "inc_id": incident, "inc_name": owner["name"], "inc_owner": owner["owner_id"],
+		"id": int64(0), "inc_id": owner["id"], "inc_name": owner["name"], "inc_owner": owner["owner_id"],
 		"created": now, "last_modified_time": now,
 	})
 	applyValues(o, values)
-	if o["id"] == int64(0) {
-		o["id"] = s.state.newID("artifact")
-	}
 	if _, given := values["properties"]; !given && o["type"] == int64(1) {
 		o["properties"] = []any{Object{"name": "source", "value": "true"}}
 		o["ip"] = Object{"source": true, "destination": nil}
 	}
 	sum := sha256.Sum256(fmt.Append(nil, o["type"], "/", o["value"]))
 	o["hash"] = hex.EncodeToString(sum[:])
-	s.withText("artifact", o)
-	s.state.put("artifact", o)
-	return o
+	return s.withText("artifact", o)
 }
 
 func (s *Server) makeComment(incident int64, task Object, values Object) Object {
 	now := s.now()
-	owner := s.state.objects["incident"][incident]
+	owner := s.get("incident", incident)
 	o := cloneObject(s.world.templates["comment"])
 	maps.Copy(o, Object{
 		"id": int64(0), "inc_id": incident, "inc_name": owner["name"], "inc_owner": owner["owner_id"],
@@ -185,12 +205,7 @@ func (s *Server) makeComment(incident int64, task Object, values Object) Object 
 	})
 	inTask(o, task)
 	applyValues(o, values)
-	if o["id"] == int64(0) {
-		o["id"] = s.state.newID("comment")
-	}
-	s.withText("comment", o)
-	s.state.put("comment", o)
-	return o
+	return s.store("comment", s.withText("comment", o))
 }
 
 // inTask fills the keys by which notes and attachments refer to a task.
@@ -203,37 +218,34 @@ func inTask(o, task Object) {
 }
 
 func (s *Server) makeTask(incident int64, values Object) Object {
-	owner := s.state.objects["incident"][incident]
+	return s.store("task", s.newTask(s.get("incident", incident), values))
+}
+
+func (s *Server) newTask(owner, values Object) Object {
 	o := cloneObject(s.world.templates["task"])
 	maps.Copy(o, Object{
-		"id": int64(0), "inc_id": incident, "inc_name": owner["name"], "inc_owner_id": owner["owner_id"],
-		"name": "Task", "instr_text": nil, "instructions": "", "init_date": s.now(),
+		"id": int64(0), "inc_id": owner["id"], "inc_name": owner["name"], "inc_owner_id": owner["owner_id"],
+		"inc_training": owner["inc_training"], "name": "Task", "instr_text": nil, "instructions": "", "init_date": s.now(),
 	})
 	applyValues(o, values)
-	if o["id"] == int64(0) {
-		o["id"] = s.state.newID("task")
-	}
 	s.withText("task", o)
-	s.state.put("task", o)
+	s.taskSaved(Object{}, o)
 	return o
 }
 
-func (s *Server) makeAttachment(incident int64, task Object, values Object, content []byte) Object {
+func (s *Server) makeAttachment(incident int64, task Object, values Object, file content) Object {
 	now := s.now()
-	owner := s.state.objects["incident"][incident]
+	owner := s.get("incident", incident)
 	o := cloneObject(s.world.templates["attachment"])
 	maps.Copy(o, Object{
 		"id": int64(0), "inc_id": incident, "inc_name": owner["name"], "inc_owner": owner["owner_id"],
-		"created": now, "last_modified_time": now, "size": int64(len(content)), "vers": owner["vers"],
+		"created": now, "last_modified_time": now, "size": file.size, "vers": owner["vers"],
 	})
 	inTask(o, task)
 	applyValues(o, values)
-	if o["id"] == int64(0) {
-		o["id"] = s.state.newID("attachment")
-	}
+	s.store("attachment", o)
 	o["uuid"] = stableUUID(fmt.Sprint("attachment/", o["id"]))
-	s.state.put("attachment", o)
-	s.state.contents[contentKey("attachment", o["id"])] = content
+	s.state.contents[contentKey("attachment", o["id"])] = file
 	return o
 }
 
