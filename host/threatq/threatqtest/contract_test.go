@@ -5,11 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"mime/multipart"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -30,7 +30,13 @@ type sample struct {
 		Headers   map[string]string
 		Body      any
 		Form      map[string]string
-		Multipart any
+		Multipart *struct {
+			Fields map[string]string
+			File   struct {
+				Field, Filename, Content string
+				ContentType              string `json:"content_type"`
+			}
+		}
 	}
 	Response struct {
 		Status   int
@@ -44,26 +50,18 @@ type sample struct {
 type replay struct {
 	options threatqtest.Options
 	seed    func(s *threatqtest.Server)
+	// before are samples that are played first.
+	before  []string
 	missing []string
 	// extra names keys that the simulator shows although a recorded answer does not.
 	extra []string
 }
 
-// notPlayed lists the samples that the simulator does not answer yet, with the reason.
-var notPlayed = map[string]string{
-	"attachment-create-after-chunk": "uploads belong to Import Attachment",
-	"attachment-create-multipart":   "uploads belong to Import Attachment",
-	"attachment-download":           "uploads belong to Import Attachment",
-	"attachment-upload-chunk":       "uploads belong to Import Attachment",
-	"import-abandon":                "import sessions belong to Import Attachment",
-	"import-commit":                 "import sessions belong to Import Attachment",
-	"import-create":                 "import sessions belong to Import Attachment",
-	"import-create-text":            "import sessions belong to Import Attachment",
-	"import-preview":                "import sessions belong to Import Attachment",
-	"import-set-options":            "import sessions belong to Import Attachment",
-	"indicator-query-cursor":        "a saved search; the cursor itself is tested on /query",
-	"indicator-search-advanced":     "an old search endpoint that new clients must not use",
-	"search-global":                 "an old search endpoint that new clients must not use",
+// withdrawn lists the samples that the simulator refuses with 404, with the reason: a client that uses them must fail here.
+var withdrawn = map[string]string{
+	"indicator-query-cursor":    "a saved search, which someone has to have made; the cursor itself is tested on /query",
+	"indicator-search-advanced": "servers have withdrawn the old search endpoints",
+	"search-global":             "servers have withdrawn the old search endpoints",
 }
 
 const eventTitle = "Resilient #2095: Phishing mail to finance"
@@ -172,6 +170,16 @@ var played = map[string]replay{
 	"task-put":                           {seed: object("tasks", 41, "T")},
 	"task-link-event":                    {seed: all(event(55), object("tasks", 41, "T"))},
 	"task-comment-add":                   {seed: object("tasks", 41, "T")},
+	"attachment-upload-chunk":            {},
+	"attachment-create-after-chunk":      {before: []string{"attachment-upload-chunk"}},
+	"attachment-create-multipart":        {},
+	"attachment-download":                {seed: file("<bytes>")},
+	"import-create":                      {seed: file(suspicious)},
+	"import-create-text":                 {},
+	"import-set-options":                 {seed: file(suspicious), before: []string{"import-create"}},
+	"import-preview":                     {seed: file(suspicious), before: []string{"import-create", "import-set-options"}},
+	"import-commit":                      {seed: file(suspicious), before: []string{"import-create", "import-set-options", "import-preview"}},
+	"import-abandon":                     {seed: file(suspicious), before: []string{"import-create"}},
 	"attachment-find-by-hash":            {seed: attachment},
 	"attachment-find-by-name":            {seed: attachment},
 	"attachment-link-event":              {seed: all(attachment, event(55))},
@@ -222,6 +230,14 @@ func attachment(s *threatqtest.Server) {
 		Extra: map[string]any{"hash": "9e107d9d372bb6826bd81d3542a419d6"}})
 }
 
+const suspicious = "hxxp://bad[.]example[.]com/x 198.51.100.7"
+
+func file(content string) func(*threatqtest.Server) {
+	return func(s *threatqtest.Server) {
+		s.AddFile(threatqtest.File{ID: 12, Name: "report.txt", Title: "Resilient #2095 / attachment 27: report.txt", Content: []byte(content)})
+	}
+}
+
 func tooMany(s *threatqtest.Server) {
 	s.Inject(threatqtest.Fault{PathPrefix: "/api/indicator/types", Status: 429, RetryAfter: "5", Body: `{"error":"too many requests"}`})
 }
@@ -229,88 +245,142 @@ func tooMany(s *threatqtest.Server) {
 // TestSamples replays the contract: the simulator must answer with the same status and the same shape.
 // Every key of a sample must be there with the same JSON type (null fits any); a recorded sample must not lack keys that are there.
 func TestSamples(t *testing.T) {
+	samples := readSamples(t)
+	for name, sm := range samples {
+		t.Run(name, func(t *testing.T) {
+			reason, refused := withdrawn[name]
+			rp, ok := played[name]
+			require.True(t, ok != refused, "a sample is either played or listed with a reason")
+			if refused {
+				require.NotEmpty(t, reason)
+				status, _, text := newStage(t, sm, rp).play(sm)
+				assert.Equal(t, http.StatusNotFound, status, "%s", text)
+				return
+			}
+			stage := newStage(t, sm, rp)
+			for _, earlier := range rp.before {
+				require.Contains(t, samples, earlier)
+				status, _, text := stage.play(samples[earlier])
+				require.Equal(t, samples[earlier].Response.Status, status, "%s: %s", earlier, text)
+			}
+			status, header, text := stage.play(sm)
+			compare(t, sm, rp, status, header, text)
+		})
+	}
+	for name := range played {
+		assert.Contains(t, samples, name)
+	}
+	for name := range withdrawn {
+		assert.Contains(t, samples, name)
+	}
+}
+
+func readSamples(t *testing.T) map[string]sample {
 	files, err := filepath.Glob("../../../testdata/rest/threatq/*.json")
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
-	seen := map[string]bool{}
+	samples := map[string]sample{}
 	for _, file := range files {
 		raw, err := os.ReadFile(file)
 		require.NoError(t, err)
 		var sm sample
 		require.NoError(t, json.Unmarshal(raw, &sm), file)
-		seen[sm.Name] = true
-		t.Run(sm.Name, func(t *testing.T) {
-			reason, skipped := notPlayed[sm.Name]
-			rp, ok := played[sm.Name]
-			require.True(t, ok != skipped, "a sample is either played or listed with a reason")
-			if skipped {
-				require.NotEmpty(t, reason)
-				return
-			}
-			replaySample(t, sm, rp)
-		})
+		samples[sm.Name] = sm
 	}
-	for name := range played {
-		assert.True(t, seen[name], "no sample is called %s", name)
-	}
-	for name := range notPlayed {
-		assert.True(t, seen[name], "no sample is called %s", name)
-	}
+	return samples
 }
 
-func replaySample(t *testing.T, sm sample, rp replay) {
+// stage is a server on which samples are played, and a client of it.
+type stage struct {
+	t      *testing.T
+	s      *threatqtest.Server
+	client *http.Client
+}
+
+func newStage(t *testing.T, sm sample, rp replay) *stage {
 	o := rp.options
 	o.ClientID, o.Password, o.Normalize = "abcdef0123456789", "<password>", true
 	if sm.Name == "auth-client-credentials" {
 		o.ClientID, o.Password = "test", "test"
 	}
 	s := threatqtest.New(o)
-	defer s.Close()
+	t.Cleanup(s.Close)
 	if rp.seed != nil {
 		rp.seed(s)
 	}
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: s.Authority().ClientConfig()}}
-	defer client.CloseIdleConnections()
+	t.Cleanup(client.CloseIdleConnections)
+	return &stage{t, s, client}
+}
 
-	token := s.NewToken()
+// play sends the request of a sample.
+func (st *stage) play(sm sample) (status int, header http.Header, text []byte) {
+	t := st.t
 	query := url.Values{}
 	for key, value := range sm.Request.Query {
 		query.Set(key, fmt.Sprint(value))
 	}
 	if sm.Name == "auth-refresh" {
-		query.Set("refresh_token", login(t, s, client))
+		query.Set("refresh_token", login(t, st.s, st.client))
 	}
-	var body io.Reader
-	contentType := sm.Request.Headers["Content-Type"]
-	switch {
-	case sm.Request.Body != nil:
-		raw, err := json.Marshal(sm.Request.Body)
-		require.NoError(t, err)
-		body = bytes.NewReader(raw)
-	case sm.Request.Form != nil:
-		form := url.Values{}
-		for key, value := range sm.Request.Form {
-			form.Set(key, value)
-		}
-		body = strings.NewReader(form.Encode())
-	}
-	req, err := http.NewRequest(sm.Request.Method, s.URL()+sm.Request.Path+"?"+query.Encode(), body)
+	body, contentType := sm.body(t)
+	req, err := http.NewRequest(sm.Request.Method, st.s.URL()+sm.Request.Path+"?"+query.Encode(), bytes.NewReader(body))
 	require.NoError(t, err)
 	for key, value := range sm.Request.Headers {
 		req.Header.Set(key, value)
 	}
 	req.Header.Set("Content-Type", contentType)
 	if strings.HasPrefix(sm.Request.Headers["Authorization"], "Bearer") && sm.Name != "auth-token-expired" {
-		req.Header.Set("Authorization", "Bearer "+token)
+		req.Header.Set("Authorization", "Bearer "+st.s.NewToken())
 	}
-	resp, err := client.Do(req)
+	resp, err := st.client.Do(req)
 	require.NoError(t, err)
 	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
+	text, err = io.ReadAll(resp.Body)
 	require.NoError(t, err)
-	require.Equal(t, sm.Response.Status, resp.StatusCode, "%s", text)
+	return resp.StatusCode, resp.Header, text
+}
+
+func (sm sample) body(t *testing.T) (body []byte, contentType string) {
+	contentType = sm.Request.Headers["Content-Type"]
+	switch r := sm.Request; {
+	case r.Body != nil:
+		raw, err := json.Marshal(r.Body)
+		require.NoError(t, err)
+		return raw, contentType
+	case r.Form != nil:
+		form := url.Values{}
+		for key, value := range r.Form {
+			form.Set(key, value)
+		}
+		return []byte(form.Encode()), contentType
+	case r.Multipart != nil:
+		return multipartBody(t, r.Multipart.Fields, r.Multipart.File.Field, r.Multipart.File.Filename, r.Multipart.File.Content)
+	}
+	return nil, contentType
+}
+
+func multipartBody(t testing.TB, values map[string]string, part, fileName, content string) (body []byte, contentType string) {
+	var buffer bytes.Buffer
+	form := multipart.NewWriter(&buffer)
+	for name, value := range values {
+		require.NoError(t, form.WriteField(name, value))
+	}
+	if part != "" {
+		file, err := form.CreateFormFile(part, fileName)
+		require.NoError(t, err)
+		_, err = io.WriteString(file, content)
+		require.NoError(t, err)
+	}
+	require.NoError(t, form.Close())
+	return buffer.Bytes(), form.FormDataContentType()
+}
+
+// compare holds an answer against the sample.
+func compare(t *testing.T, sm sample, rp replay, status int, header http.Header, text []byte) {
+	require.Equal(t, sm.Response.Status, status, "%s", text)
 	for key, value := range sm.Response.Headers {
-		assert.Equal(t, value, resp.Header.Get(key), key)
+		assert.Equal(t, value, header.Get(key), key)
 	}
 	switch {
 	case sm.Response.BodyText != nil:
@@ -347,72 +417,4 @@ func login(t *testing.T, s *threatqtest.Server, client *http.Client) (refresh st
 	require.NoError(t, json.NewDecoder(resp.Body).Decode(&answer))
 	require.NotEmpty(t, answer.RefreshToken)
 	return answer.RefreshToken
-}
-
-// shape gives the JSON types that were seen under each path; elements of lists share one path.
-func shape(v any) map[string][]string {
-	out := map[string][]string{}
-	var walk func(path string, v any)
-	walk = func(path string, v any) {
-		kind := ""
-		switch v := v.(type) {
-		case nil:
-			kind = "null"
-		case bool:
-			kind = "boolean"
-		case float64:
-			kind = "number"
-		case string:
-			kind = "string"
-		case []any:
-			kind = "list"
-			for _, e := range v {
-				walk(path+"[]", e)
-			}
-		case map[string]any:
-			kind = "object"
-			for key, e := range v {
-				walk(strings.TrimPrefix(path+"."+key, "."), e)
-			}
-		}
-		if !slices.Contains(out[path], kind) {
-			out[path] = append(out[path], kind)
-		}
-	}
-	walk("", v)
-	return out
-}
-
-func compatible(want, have []string) bool {
-	for _, w := range want {
-		for _, h := range have {
-			if w == h || w == "null" || h == "null" {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// covered says whether the path or one of its parents is listed.
-func covered(path string, list []string) bool {
-	for _, p := range list {
-		if path == p || strings.HasPrefix(path, p+".") || strings.HasPrefix(path, p+"[") {
-			return true
-		}
-	}
-	return false
-}
-
-// underNull says that the recording shows null or an empty list where the simulator has content.
-func underNull(path string, want map[string][]string) bool {
-	for p, kinds := range want {
-		if slices.Contains(kinds, "null") && strings.HasPrefix(path, p+".") {
-			return true
-		}
-		if slices.Contains(kinds, "list") && want[p+"[]"] == nil && strings.HasPrefix(path, p+"[]") {
-			return true
-		}
-	}
-	return false
 }

@@ -35,6 +35,64 @@ func (s *Server) Events() []Object { return s.Objects("events") }
 // Indicators are all indicators, by id.
 func (s *Server) Indicators() []Object { return s.Objects("indicators") }
 
+// Adversaries are all adversaries, by id.
+func (s *Server) Adversaries() []Object { return s.Objects("adversaries") }
+
+// Task is one task as analysts see it.
+type Task struct {
+	ID          int
+	Name        string
+	Description string
+	Status      string
+	Priority    string
+	DueAt       string // "YYYY-MM-DD HH:MM:SS" UTC; empty for none
+	CompletedAt string
+	Assignee    string // name of the source, which is the user's e-mail address
+	Sources     []string
+}
+
+// Tasks are all tasks, by id.
+func (s *Server) Tasks() []Task {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var out []Task
+	for _, o := range s.store.tables[mustKind("tasks")].rows {
+		t := Task{
+			ID: o.id, Name: o.name, Description: plain(o.fields["description"]), Status: s.store.statusName(o), Priority: plain(o.fields["priority"]),
+			DueAt: plain(o.fields["due_at"]), CompletedAt: plain(o.fields["completed_at"]), Sources: sourceNames(o.sources),
+		}
+		for _, u := range s.store.users {
+			if u.source.id == o.fields["assignee_source_id"] {
+				t.Assignee = u.source.name
+			}
+		}
+		out = append(out, t)
+	}
+	return out
+}
+
+// Comment is one comment of an object; its dates are "YYYY-MM-DD HH:MM:SS" UTC.
+type Comment struct {
+	ID               int
+	Value            string
+	Created, Updated string
+}
+
+// Comments are the comments of an object in order of their making; nil when there is no such object.
+func (s *Server) Comments(collection string, id int) []Comment {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	o := s.store.tables[mustKind(collection)].byID[id]
+	if o == nil {
+		return nil
+	}
+	var out []Comment
+	for _, c := range o.comments {
+		out = append(out, Comment{ID: c.id, Value: c.value, Created: c.created, Updated: c.updated})
+	}
+	return out
+}
+
 // Attributes are the attribute rows of an object in order of their making; nil when there is no such object.
 func (s *Server) Attributes(collection string, id int) []Attribute {
 	o, _ := s.Object(collection, id)
@@ -114,6 +172,12 @@ func (s *Server) Snapshot() string {
 		slices.Sort(blocks)
 		b.WriteString(strings.Join(blocks, ""))
 	}
+	imports := make([]string, 0, len(s.store.imports))
+	for _, im := range s.store.imports {
+		imports = append(imports, fmt.Sprintf("import %s, %d commits, of %q\n", im.state, im.commits, im.findings))
+	}
+	slices.Sort(imports)
+	b.WriteString(strings.Join(imports, ""))
 	for _, l := range s.store.eventTypes {
 		if l.extra["user_editable"] == "Y" {
 			fmt.Fprintf(&b, "event type %q\n", l.name)
@@ -140,6 +204,12 @@ func (st *store) block(o *object) string {
 		if text := plain(o.fields[key]); text != "" {
 			lines = append(lines, fmt.Sprintf("%s: %q", key, text))
 		}
+	}
+	if o.kind.collection == "attachments" {
+		lines = append(lines, fmt.Sprintf("content: %s, locked %v", plain(o.fields["hash"]), o.fields["malware_locked"]))
+	}
+	for _, text := range o.descriptions {
+		lines = append(lines, fmt.Sprintf("description: %q", text))
 	}
 	for _, name := range v.Sources {
 		lines = append(lines, fmt.Sprintf("source: %q", name))

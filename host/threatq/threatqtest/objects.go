@@ -13,7 +13,7 @@ func (s *Server) create(c *call, k *kind) reply {
 	case "indicators":
 		return s.createIndicators(c)
 	case "attachments":
-		return s.invalid("file", "Upload the file first.")
+		return s.createFile(c)
 	}
 	f, ok := c.item()
 	if !ok {
@@ -73,7 +73,14 @@ func (s *Server) checkFields(k *kind, f fields, creating bool) (field, text stri
 				return "happened_at", "The happened at does not match the format Y-m-d H:i:s."
 			}
 		}
+	case "adversaries":
+		if _, list := f["description"].([]any); f.has("description") && !list {
+			return "description", "The description of an adversary must be a list."
+		}
 	case "tasks":
+		if id, _ := f.number("assignee_source_id"); f["assignee_source_id"] != nil && !s.store.isUser(id) {
+			return "assignee_source_id", "The selected assignee is invalid."
+		}
 		if id, ok := f.number("status_id"); f.has("status_id") && (!ok || id < 1 || id > len(taskStatuses)) {
 			return "status_id", "The selected status is invalid."
 		}
@@ -132,6 +139,9 @@ func (st *store) setFields(o *object, f fields) {
 			continue
 		}
 		if n, ok := f.number(key); ok && key == "assignee_source_id" {
+			if o.fields[key] != n {
+				o.fields["assigned_at"] = st.now()
+			}
 			o.fields[key] = n
 		} else {
 			o.fields[key] = orNull(f.text(key))
@@ -168,6 +178,11 @@ func (s *Server) addParts(o *object, f fields) {
 	}
 	for _, a := range f.list("attributes") {
 		st.addAttribute(o, a)
+	}
+	if o.kind.collection == "adversaries" {
+		for _, d := range f.list("description") {
+			o.descriptions = append(o.descriptions, d.text("value"))
+		}
 	}
 	for _, c := range f.list("comments") {
 		st.addComment(o, c.text("value"))

@@ -66,6 +66,22 @@ type Options struct {
 	UnderscoreWith           bool // with names that hold an underscore are accepted, as newer versions do
 	QueryOmitsParts          bool // /query leaves out attributes and sources unless fields names them
 
+	// What an older server may lack answers with this status, 404 or 405; 0: it is there.
+	CommentListStatus   int // GET …/comments
+	CommentPutStatus    int // PUT /{collection}/comments/{id}
+	CommentDeleteStatus int // DELETE …/comments/{id}
+	TaskCommentsStatus  int // all of /tasks/{id}/comments
+	TaskPutStatus       int // PUT /tasks/{id}
+	ChunkUploadStatus   int // POST /attachments/upload
+
+	MaxUpload       int  // largest body of an upload in bytes, 413 beyond it; 0: no limit
+	CutLargeUploads bool // the connection is cut instead of the 413
+	RefuseFileTypes bool // an attachment type that does not exist is refused, not made
+
+	ImportSourceObject bool // import_source is {"name":N,"tlp_id":T}, and a plain name is refused
+	RefuseAtPreview    bool // what cannot be parsed is refused by the preview, not when the session is opened
+	EmptyCommit        bool // the commit of an import answers without a body
+
 	QueryLag     time.Duration // age from which /query sees an object
 	DefaultLimit int           // page size without limit; 50 when 0
 	KeepRequests int           // requests remembered by Requests; 10,000 when 0, none when negative

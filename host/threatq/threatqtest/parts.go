@@ -176,6 +176,14 @@ func (s *Server) tags(c *call, o *object, rest []string) reply {
 }
 
 func (s *Server) comments(c *call, o *object, rest []string) reply {
+	switch {
+	case o.kind.collection == "tasks" && s.opts.TaskCommentsStatus != 0:
+		return absent(s.opts.TaskCommentsStatus)
+	case c.method == http.MethodGet && s.opts.CommentListStatus != 0:
+		return absent(s.opts.CommentListStatus)
+	case c.method == http.MethodDelete && s.opts.CommentDeleteStatus != 0:
+		return absent(s.opts.CommentDeleteStatus)
+	}
 	withSources := c.query.Get("with") == "sources"
 	render := func(cm *comment) row {
 		r := s.store.commentRow(o, cm)
@@ -219,8 +227,13 @@ func (s *Server) comments(c *call, o *object, rest []string) reply {
 
 // putComment changes a comment; its path does not name the object.
 func (s *Server) putComment(c *call, k *kind, commentID string) reply {
-	if c.method != http.MethodPut {
+	switch {
+	case c.method != http.MethodPut:
 		return methodNotAllowed()
+	case s.opts.CommentPutStatus != 0:
+		return absent(s.opts.CommentPutStatus)
+	case k.collection == "tasks" && s.opts.TaskCommentsStatus != 0:
+		return absent(s.opts.TaskCommentsStatus)
 	}
 	id, _ := strconv.Atoi(commentID)
 	o := s.store.commentsByNumber[k][id]

@@ -246,8 +246,14 @@ func (st *store) expandOne(r row, o *object, name string) bool {
 			rows = append(rows, t.row())
 		}
 		r[name] = rows
-	case name == "watchlist", name == "spearphish" && kind == "events", name == "descriptions" && kind == "adversaries":
+	case name == "watchlist", name == "spearphish" && kind == "events":
 		r[name] = []row{}
+	case name == "descriptions" && kind == "adversaries":
+		rows := make([]row, 0, len(o.descriptions))
+		for i, text := range o.descriptions {
+			rows = append(rows, row{"id": i + 1, "adversary_id": o.id, "value": text})
+		}
+		r[name] = rows
 	case name == "type" && (st.types(o.kind) != nil || o.kind.custom()):
 		r[name] = nil
 		if l := byID(st.types(o.kind), o.typeID); l != nil {

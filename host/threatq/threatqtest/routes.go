@@ -20,9 +20,14 @@ func (s *Server) route(c *call) reply {
 	case "users":
 		return s.routeUsers(c, rest)
 	case "attachments":
-		if len(rest) > 0 && rest[0] == "types" {
+		switch {
+		case len(rest) > 0 && rest[0] == "types":
 			return s.readOnly(c, func(c *call) reply { return s.table(c, rest[1:], s.store.attachmentTypes) })
+		case len(rest) == 1 && rest[0] == "upload":
+			return s.upload(c)
 		}
+	case "imports":
+		return s.routeImports(c, rest)
 	}
 	if k := kindByCollection[head]; k != nil {
 		return s.routeCollection(c, k, rest)
@@ -130,6 +135,9 @@ func (s *Server) routeObject(c *call, o *object) reply {
 	case http.MethodGet:
 		return s.answerObject(c, http.StatusOK, o)
 	case http.MethodPut:
+		if o.kind.collection == "tasks" && s.opts.TaskPutStatus != 0 {
+			return absent(s.opts.TaskPutStatus)
+		}
 		return s.change(c, o)
 	case http.MethodDelete:
 		s.store.remove(o)
@@ -140,6 +148,11 @@ func (s *Server) routeObject(c *call, o *object) reply {
 
 func (s *Server) routePart(c *call, o *object, part string, rest []string) reply {
 	switch part {
+	case "download":
+		if o.kind.collection == "attachments" && len(rest) == 0 {
+			return s.download(c, o)
+		}
+		return notFound()
 	case "details":
 		if c.method == http.MethodGet && len(rest) == 0 {
 			return s.one(http.StatusOK, s.store.details(o))
@@ -274,5 +287,10 @@ func (s *Server) listUsers(c *call) reply {
 	for _, u := range s.store.users {
 		rows = append(rows, u.row(c.query.Get("with") == "source"))
 	}
-	return s.page(http.StatusOK, rows, len(rows))
+	total := len(rows)
+	if c.query.Has("limit") { // as other tables, they come whole unless asked otherwise
+		from, to := s.window(c.query, total)
+		rows = rows[from:to]
+	}
+	return s.page(http.StatusOK, rows, total)
 }

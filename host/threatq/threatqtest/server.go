@@ -89,7 +89,7 @@ func (s *Server) Authority() *testcert.Authority { return s.authority }
 // Close ends the server and all its connections.
 func (s *Server) Close() { _ = s.http.Close() }
 
-const maxBody = 64 << 20
+const maxBody = 256 << 20
 
 // ServeHTTP makes the server usable without a network.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -100,6 +100,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	shownBody, shownQuery := string(body), r.URL.RawQuery
 	if r.URL.Path == "/api/token" {
 		shownBody, shownQuery = s.withoutPassword(shownBody), s.withoutPassword(shownQuery)
+	}
+	var upload *form
+	if contentType := r.Header.Get("Content-Type"); isForm(contentType) {
+		shownBody = "a form that cannot be read"
+		if upload, err = readForm(contentType, body); err == nil {
+			shownBody = upload.describe()
+		}
 	}
 	logged := s.requests.add(r, shownBody, shownQuery)
 	if !pause(r.Context(), s.opts.Latency) {
@@ -113,7 +120,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		case f.CutBefore:
 			panic(http.ErrAbortHandler)
 		case f.LoseAnswer:
-			s.perform(r, body)
+			s.perform(r, body, upload)
 			panic(http.ErrAbortHandler)
 		case f.Status != 0:
 			s.requests.answered(logged, f.Status)
@@ -121,7 +128,15 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	rep := s.perform(r, body)
+	if upload != nil && s.opts.MaxUpload > 0 && len(body) > s.opts.MaxUpload {
+		if s.opts.CutLargeUploads {
+			panic(http.ErrAbortHandler)
+		}
+		s.requests.answered(logged, http.StatusRequestEntityTooLarge)
+		reply{status: http.StatusRequestEntityTooLarge, body: tooLargePage}.write(w)
+		return
+	}
+	rep := s.perform(r, body, upload)
 	s.requests.answered(logged, rep.status)
 	rep.write(w)
 }
@@ -158,10 +173,11 @@ type call struct {
 	query  url.Values
 	body   []byte
 	json   bool     // the content type says JSON
+	form   *form    // of a multipart body
 	path   []string // segments after /api/
 }
 
-func (s *Server) perform(r *http.Request, body []byte) reply {
+func (s *Server) perform(r *http.Request, body []byte, upload *form) reply {
 	path, ok := strings.CutPrefix(r.URL.Path, "/api/")
 	if !ok {
 		return notFound()
@@ -178,9 +194,10 @@ func (s *Server) perform(r *http.Request, body []byte) reply {
 		query:  r.URL.Query(),
 		body:   body,
 		json:   strings.HasPrefix(r.Header.Get("Content-Type"), "application/json"),
+		form:   upload,
 		path:   strings.Split(path, "/"),
 	}
-	write := r.Method != http.MethodGet && !(len(c.path) == 2 && c.path[1] == "query")
+	write := r.Method != http.MethodGet && !(len(c.path) == 2 && c.path[1] == "query") || isCommit(c)
 	if write {
 		if s.opts.ReadOnly {
 			return forbidden()
@@ -208,6 +225,7 @@ type reply struct {
 	status  int
 	body    any
 	encoded []byte
+	header  map[string]string
 }
 
 func (r *reply) encode() {
@@ -227,17 +245,33 @@ func (r *reply) encode() {
 	r.encoded = buf.Bytes()
 }
 
-func (r *reply) write(w http.ResponseWriter) {
+func (r reply) write(w http.ResponseWriter) {
 	r.encode()
-	if r.encoded != nil {
+	if r.body != nil {
 		contentType := "application/json"
 		if _, html := r.body.(string); html {
 			contentType = "text/html"
 		}
 		w.Header().Set("Content-Type", contentType)
 	}
+	for key, value := range r.header {
+		w.Header().Set(key, value)
+	}
 	w.WriteHeader(r.status)
 	_, _ = w.Write(r.encoded)
+}
+
+// tooLargePage is how the web server before ThreatQ refuses a body: ThreatQ itself never sees it.
+const tooLargePage = "<html><head><title>413 Request Entity Too Large</title></head><body>413 Request Entity Too Large</body></html>"
+
+// absent is how a server answers a call that it does not have, 404 or 405.
+func absent(status int) reply {
+	if status == http.StatusNotFound {
+		return notFound()
+	}
+	rep := methodNotAllowed()
+	rep.status = status
+	return rep
 }
 
 func noContent() reply { return reply{status: http.StatusNoContent} }

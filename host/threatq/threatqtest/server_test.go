@@ -375,7 +375,8 @@ func TestUnknownPaths(t *testing.T) {
 		"GET /api/nothing": 404, "GET /other": 404, "GET /api/events/99": 404, "GET /api/events/x": 404, "DELETE /api/events": 405,
 		"POST /api/objects": 405, "DELETE /api/indicator/types": 405, "PATCH /api/events/55": 405, "GET /api/events/55/nothing": 404,
 		"GET /api/indicator": 404, "GET /api/event": 404, "POST /api/users": 405, "GET /api/events/consume": 405, "GET /api/events/query": 405,
-		"GET /api/events/consume/new": 404, "PATCH /api/events/55/comments": 405, "GET /api/events/55/attributes/1/2": 404, "GET /api/imports": 404,
+		"GET /api/events/consume/new": 404, "PATCH /api/events/55/comments": 405, "GET /api/events/55/attributes/1/2": 404, "GET /api/imports": 405,
+		"GET /api/imports/33/commit": 404, "GET /api/attachments/upload": 405, "GET /api/events/55/download": 404, "GET /api/search": 404,
 		"GET /api/indicator/types/999": 404, "GET /api/events/55/details/1": 405, "PUT /api/events/comments/1": 404, "GET /api/users/7": 404,
 	} {
 		method, path, _ := strings.Cut(target, " ")

@@ -36,11 +36,13 @@ type object struct {
 	born                      time.Time // when the search index heard of it
 	deleted                   string    // date of a soft deletion; empty while alive
 
-	attributes []*attribute
-	sources    []*sourceRow
-	tags       []*tag
-	comments   []*comment
-	links      map[*kind][]*link
+	attributes   []*attribute
+	sources      []*sourceRow
+	tags         []*tag
+	comments     []*comment
+	descriptions []string // of adversaries, which have several
+	content      []byte   // attachments: the bytes as they are stored
+	links        map[*kind][]*link
 }
 
 type attribute struct {
@@ -120,6 +122,8 @@ type store struct {
 	counters         map[string]int
 	account          *source
 	commentsByNumber map[*kind]map[int]*object
+	uploads          map[string][]byte // by file name: contents that wait for their second call
+	imports          []*session
 }
 
 func newStore(o Options) *store {
@@ -128,9 +132,10 @@ func newStore(o Options) *store {
 		tables:           map[*kind]*table{},
 		attributeNames:   map[string]*lookup{},
 		sources:          map[string]*source{},
+		uploads:          map[string][]byte{},
 		commentsByNumber: map[*kind]map[int]*object{},
 		// The first ids of the samples; apart from each other so that a mix-up shows.
-		counters: map[string]int{"attribute": 41, "attribute row": 901, "source": 7, "source row": 1203, "link": 31, "comment": 6, "tag": 12, "reference": 3},
+		counters: map[string]int{"attribute": 41, "attribute row": 901, "source": 7, "source row": 1203, "link": 31, "comment": 6, "tag": 12, "reference": 3, "import": 33},
 	}
 	for _, k := range kinds {
 		st.tables[k] = &table{kind: k, nextID: k.firstID, byID: map[int]*object{}, byName: map[string][]*object{}}
@@ -188,6 +193,11 @@ func (st *store) addUser(email, name string) *user {
 	u.source.kind, u.source.reference = "users", u.id
 	st.users = append(st.users, u)
 	return u
+}
+
+// isUser says whether a task may be assigned to the source.
+func (st *store) isUser(source int) bool {
+	return slices.ContainsFunc(st.users, func(u *user) bool { return u.source.id == source })
 }
 
 // source finds a source by name and makes it when it is new.
