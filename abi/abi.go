@@ -296,6 +296,8 @@ type CallError struct {
 	Message string `json:"message"`
 	// Cause is the code with which a sub-action failed; empty otherwise.
 	Cause ErrorCode `json:"cause,omitempty"`
+	// Retry says that the same sub-action may succeed later.
+	Retry bool `json:"retry,omitempty"`
 }
 
 // Blob is a handle on bytes that the host keeps until the action ends.

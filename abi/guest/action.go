@@ -202,9 +202,15 @@ type Reply struct {
 	Success bool
 	// Message is shown to the user.
 	Message string
-	// Results is the content of a function's result, an object.
+	// Results is the content of a function's result, an object. That of a rule is
+	// seen only by the action that started it as a sub-action.
 	Results jsonvalue.Raw
+	results jsonvalue.Value
 }
+
+// Result is a value of the results of a sub-action's reply; missing when there
+// is none.
+func (r Reply) Result(name string) jsonvalue.Value { return r.results.Get(name) }
 
 // Done is a reply that reports success.
 func Done(message string) Reply { return Reply{Success: true, Message: message} }
@@ -245,6 +251,8 @@ type CallError struct {
 	Message string
 	// Cause is the code with which a sub-action failed; empty otherwise.
 	Cause abi.ErrorCode
+	// Retry says that the same sub-action may succeed later.
+	Retry bool
 	// Service, Method and Path are those of the call; of a sub-action Method is
 	// empty and Path its rule.
 	Service, Method, Path string

@@ -361,11 +361,12 @@ func readResult(v jsonvalue.Value, what asked) Result {
 			Success: reply.Get("success").Bool(),
 			Message: reply.Get("message").Text(),
 			Results: reply.Get("results").Raw(),
+			results: reply.Get("results"),
 		}
 	}
 	if err := v.Get("error"); !err.IsNull() {
 		r.Err = what.error(abi.ErrorCode(err.Get("code").Text()), r.Status, err.Get("message").Text())
-		r.Err.Cause = abi.ErrorCode(err.Get("cause").Text())
+		r.Err.Cause, r.Err.Retry = abi.ErrorCode(err.Get("cause").Text()), err.Get("retry").Bool()
 	}
 	return r
 }

@@ -265,7 +265,7 @@ func (o outcome) result(id string) abi.Result {
 	case o.reply != nil:
 		return abi.Result{ID: id, Reply: o.reply}
 	case o.fail != nil:
-		return abi.Result{ID: id, Error: &abi.CallError{Code: abi.CodeSubAction, Message: o.fail.Message, Cause: o.fail.Code}}
+		return abi.Result{ID: id, Error: &abi.CallError{Code: abi.CodeSubAction, Message: o.fail.Message, Cause: o.fail.Code, Retry: o.fail.Retry}}
 	}
 	return abi.Result{ID: id, Error: &abi.CallError{Code: abi.CodeSubAction, Message: "given up because the host stops"}}
 }
