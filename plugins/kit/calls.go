@@ -1,6 +1,7 @@
 package kit
 
 import (
+	"maps"
 	"strconv"
 	"strings"
 
@@ -12,8 +13,9 @@ import (
 
 // Paging (contract: paging).
 const (
-	pageRows = 500
-	maxPages = 100
+	pageRows      = 500
+	smallPageRows = 25
+	maxPages      = 100
 )
 
 func get(service, path string, query guest.Query) guest.Call {
@@ -89,16 +91,29 @@ func serviceName(service string) string {
 	return "ThreatQ"
 }
 
-// rows reads a list to its end. Pages come one after the other, because only a
-// page tells whether there is a next one.
+// rows reads a list to its end.
 func (k *Kit) rows(path, with string) ([]jsonvalue.Value, *guest.CallError) {
+	query := guest.Query{"sort": "id"}
+	if with != "" {
+		query["with"] = with
+	}
+	return k.pages(path, query)
+}
+
+// pages reads a list with filters to its end. Pages come one after the other,
+// because only a page tells whether there is a next one. Rows with long texts
+// may not fit into an answer; smaller pages are asked for then.
+func (k *Kit) pages(path string, query guest.Query) ([]jsonvalue.Value, *guest.CallError) {
 	var all []jsonvalue.Value
+	size := pageRows
 	for page := 0; page < maxPages; page++ {
-		query := guest.Query{"limit": strconv.Itoa(pageRows), "offset": strconv.Itoa(len(all)), "sort": "id"}
-		if with != "" {
-			query["with"] = with
-		}
+		query := maps.Clone(query)
+		query["limit"], query["offset"] = strconv.Itoa(size), strconv.Itoa(len(all))
 		result := k.do(get(abi.ThreatQ, path, query))
+		if result.Err != nil && result.Err.Code == abi.CodeTooLarge && size > smallPageRows {
+			size = smallPageRows
+			continue
+		}
 		if result.Err != nil {
 			return nil, result.Err
 		}
@@ -108,7 +123,7 @@ func (k *Kit) rows(path, with string) ([]jsonvalue.Value, *guest.CallError) {
 		}
 		total := result.Body.Get("total")
 		switch got := len(all) - before; {
-		case got == 0, total.Exists() && int64(len(all)) >= total.Int(), !total.Exists() && got < pageRows:
+		case got == 0, total.Exists() && int64(len(all)) >= total.Int(), !total.Exists() && got < size:
 			return all, nil
 		}
 	}
