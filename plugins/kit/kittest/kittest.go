@@ -33,6 +33,8 @@ type World struct {
 	ThreatQ *threatqtest.Server
 	// Settings lie over the manifest's defaults.
 	Settings map[string]string
+	// Actions answers sub-actions, when set.
+	Actions func(abi.SubAction) abi.Result
 	// Before is called before each call, when set.
 	Before func(abi.Call)
 
@@ -82,7 +84,7 @@ func (w *World) Run(action abi.Action) abi.Output {
 	}
 	w.blobs = map[string][]byte{}
 	w.Last = guesttest.Play(w.t, w.rules, action, guesttest.Options{
-		Settings: settings, Site: w.Site(), Manifest: w.file, Now: 1_580_479_200_000,
+		Settings: settings, Site: w.Site(), Manifest: w.file, Now: 1_580_479_200_000, Actions: w.Actions,
 	}, w.Perform)
 	return w.Last.Last()
 }
