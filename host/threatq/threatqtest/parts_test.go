@@ -128,6 +128,64 @@ func TestComments(t *testing.T) {
 	assert.Equal(t, 500, c.get("/api/events/55/comments?with=nonsense").Status)
 }
 
+func TestListOfCommentsIsPagedAndSorted(t *testing.T) {
+	tick := time.Date(2026, 1, 10, 9, 0, 0, 0, time.UTC)
+	c := start(t, threatqtest.Options{Now: func() time.Time { tick = tick.Add(time.Second); return tick }, TokenLifetime: time.Hour})
+	task := c.s.AddObject("tasks", "t")
+	for _, text := range []string{"a", "b", "c"} {
+		c.s.AddComment("tasks", task, text)
+	}
+	page := c.get(fmt.Sprintf("/api/tasks/%d/comments?with=sources&limit=2&sort=-created_at", task))
+	assert.Equal(t, 3, page.Total)
+	assert.Equal(t, []any{"c", "b"}, values(page.list(), "value"))
+	assert.Equal(t, []any{"a"}, values(c.get(fmt.Sprintf("/api/tasks/%d/comments?limit=2&offset=2&sort=-created_at", task)).list(), "value"))
+	c.must("PUT", fmt.Sprintf("/api/tasks/comments/%v", page.list()[0]["id"]), `{"value":"d"}`)
+	comments := c.s.Comments("tasks", task)
+	assert.Equal(t, "d", comments[2].Value)
+	assert.Greater(t, comments[2].Updated, comments[2].Created)
+	assert.Nil(t, c.s.Comments("tasks", 999))
+}
+
+func TestWhatOlderServersLack(t *testing.T) {
+	c := start(t, threatqtest.Options{CommentListStatus: 405, CommentPutStatus: 404, CommentDeleteStatus: 405, TaskPutStatus: 404})
+	event, task := c.s.AddEvent("Incident", "T"), c.s.AddObject("tasks", "t")
+	comment := c.s.AddComment("events", event, "x")
+	list := fmt.Sprintf("/api/events/%d/comments", event)
+	assert.Equal(t, 405, c.get(list).Status)
+	assert.Equal(t, 404, c.do("PUT", fmt.Sprintf("/api/events/comments/%d", comment), `{"value":"y"}`).Status)
+	assert.Equal(t, 405, c.do("DELETE", fmt.Sprintf("%s/%d", list, comment), "").Status)
+	assert.Equal(t, 404, c.do("PUT", fmt.Sprintf("/api/tasks/%d", task), `{"status_id":4}`).Status)
+	assert.Equal(t, []string{"x"}, c.s.Events()[0].Comments)
+	assert.Equal(t, "To Do", c.s.Tasks()[0].Status)
+	c.must("POST", list, `{"value":"y"}`)
+	c.must("GET", fmt.Sprintf("/api/tasks/%d", task), "")
+
+	o := start(t, threatqtest.Options{TaskCommentsStatus: 404})
+	task = o.s.AddObject("tasks", "t")
+	for _, method := range []string{"GET", "POST"} {
+		assert.Equal(t, 404, o.do(method, fmt.Sprintf("/api/tasks/%d/comments", task), `{"value":"x"}`).Status, method)
+	}
+	assert.Empty(t, o.s.Comments("tasks", task))
+}
+
+func TestAdversaryHasDescriptions(t *testing.T) {
+	c := start(t, threatqtest.Options{})
+	id := c.must("POST", "/api/adversaries/consume", `[{"name":"APT","description":[{"value":"a"},{"value":"b"}]},{"name":"Other","description":"text"}]`).list()
+	require.Len(t, id, 1, "a description that is no list is refused")
+	row := c.get(fmt.Sprintf("/api/adversaries/%v?with=descriptions", id[0]["id"])).one()
+	assert.Len(t, row["descriptions"], 2)
+	assert.Equal(t, "APT", c.s.Adversaries()[0].Name)
+}
+
+func TestUsersArePagedOnRequest(t *testing.T) {
+	c := start(t, threatqtest.Options{})
+	c.s.AddUser("ada@example.com", "Ada Analyst")
+	assert.Len(t, c.get("/api/users?with=source").list(), 3)
+	page := c.get("/api/users?with=source&limit=1&offset=2")
+	assert.Equal(t, 3, page.Total)
+	assert.Equal(t, []any{"ada@example.com"}, values(page.list(), "email"))
+}
+
 func TestTags(t *testing.T) {
 	c := start(t, threatqtest.Options{})
 	c.s.AddEvent("Incident", "T")
@@ -188,9 +246,12 @@ func TestTasks(t *testing.T) {
 	row = c.must("PUT", "/api/tasks/41", `{"status_id":4,"due_at":null}`).one()
 	assert.NotNil(t, row["completed_at"])
 	assert.Nil(t, row["due_at"])
-	assert.Equal(t, "Done", c.s.Objects("tasks")[0].Status)
+	task := c.s.Tasks()[0]
+	assert.NotEmpty(t, task.CompletedAt)
+	task.CompletedAt = ""
+	assert.Equal(t, threatqtest.Task{ID: 41, Name: "Resilient #1 / task 2: x", Status: "Done", Priority: "Medium", Assignee: "ada@example.com", Sources: []string{threatqtest.DefaultEmail}}, task)
 	assert.Nil(t, c.must("PUT", "/api/tasks/41", `{"status_id":2}`).one()["completed_at"])
-	for _, bad := range []string{`{"name":"x","priority":"Urgent"}`, `{"name":"x","status_id":9}`, `{"name":"x","due_at":"tomorrow"}`, `{}`} {
+	for _, bad := range []string{`{"name":"x","priority":"Urgent"}`, `{"name":"x","status_id":9}`, `{"name":"x","due_at":"tomorrow"}`, `{"name":"x","assignee_source_id":7000}`, `{}`} {
 		assert.Equal(t, 400, c.do("POST", "/api/tasks", bad).Status, bad)
 	}
 }

@@ -65,6 +65,11 @@ func (c *caller) do(method, target, body string) answer {
 	if body != "" {
 		r.Header.Set("Content-Type", "application/json")
 	}
+	return c.send(r)
+}
+
+func (c *caller) send(r *http.Request) answer {
+	c.t.Helper()
 	w := httptest.NewRecorder()
 	c.s.ServeHTTP(w, r)
 	a := answer{Status: w.Code, Raw: w.Body.String(), t: c.t}
