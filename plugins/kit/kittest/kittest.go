@@ -86,7 +86,7 @@ func (w *World) Run(action abi.Action) abi.Output {
 	}
 	w.blobs = map[string][]byte{}
 	w.Last = guesttest.Play(w.t, w.rules, action, guesttest.Options{
-		Settings: settings, Site: w.Site(), Manifest: w.file, Now: 1_580_479_200_000, Actions: w.Actions,
+		Settings: settings, Site: w.Site(), Manifest: w.file, Now: 1_580_479_200_000, Actions: w.Actions, MaxTurns: w.file.Limits.Turns,
 	}, w.Perform)
 	return w.Last.Last()
 }
