@@ -104,6 +104,7 @@ func (s *Server) removeTask(c *call, task Object) {
 	for _, kind := range []string{"comment", "attachment"} {
 		s.removeWith(c, why, kind, s.state.list(kind, func(o Object) bool { return o["task_id"] == task["id"] }))
 	}
+	task["active"] = false
 	s.remove("task", task["id"].(int64))
 	why.kind, why.object, why.removed = "task", task, true
 	s.fire(c, why)
@@ -223,9 +224,8 @@ func (s *Server) deleteComment(c *call, o owner) *answer {
 
 func (s *Server) removeComment(c *call, note Object) {
 	replies := s.state.list("comment", func(o Object) bool { return o["parent_id"] == note["id"] })
-	if len(replies) > 0 {
-		note["is_deleted"] = true
-	} else {
+	note["is_deleted"], note["text"] = true, nil
+	if len(replies) == 0 {
 		s.remove("comment", note["id"].(int64))
 	}
 	s.fire(c, cause{kind: "comment", incident: s.incidentOf(note), task: s.taskOf(note), object: note, removed: true})

@@ -39,6 +39,11 @@ type formats struct {
 // render gives the form of an object that a REST answer shows.
 func (s *Server) render(kind string, o Object, f formats) Object {
 	out := cloneObject(o)
+	if kind == "task" {
+		ofTask := func(child Object) bool { return child["task_id"] == o["id"] }
+		out["notes_count"] = int64(len(s.state.list("comment", ofTask)))
+		out["attachments_count"] = int64(len(s.state.list("attachment", ofTask)))
+	}
 	for _, name := range richText[kind] {
 		if value, ok := out[name]; ok {
 			out[name] = f.renderText(value)

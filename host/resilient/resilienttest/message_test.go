@@ -2,9 +2,13 @@ package resilienttest_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -25,11 +29,12 @@ var messageCases = map[string]func(*resilienttest.Server) resilienttest.Message{
 	}}),
 	"stomp-action-02-sync-indicator-auto-created": artifactRule("Sync Indicator", resilienttest.ActionOptions{}),
 	"stomp-action-02-sync-indicator-auto-created-file": func(s *resilienttest.Server) resilienttest.Message {
-		id := s.AddFileArtifact(2095, "Malware Sample", "invoice.docm", "application/vnd.ms-word.document.macroEnabled.12", []byte("x"))
+		id := s.AddFileArtifact(2095, "Malware Sample", "invoice.docm", "application/vnd.ms-word.document.macroEnabled.12", make([]byte, 20210))
 		return s.ActionMessage("ThreatQ: Sync Indicator", resilienttest.ActionOptions{ArtifactID: id})
 	},
 	"stomp-action-02-sync-indicator-auto-modified": func(s *resilienttest.Server) resilienttest.Message {
-		id := s.AddArtifact(2095, "DNS Name", "bad.example.org", map[string]any{"description": "Seen in the mail"})
+		s.DeleteArtifact(2095, 1538)
+		id := s.AddArtifact(2095, "DNS Name", "bad.example.net", map[string]any{"id": 1538, "description": "<div>Seen in proxy logs</div>"})
 		return s.ActionMessage("ThreatQ: Sync Indicator", resilienttest.ActionOptions{ArtifactID: id, Operation: "modified"})
 	},
 	"stomp-action-02-sync-indicator-auto-deleted": func(s *resilienttest.Server) resilienttest.Message {
@@ -37,7 +42,7 @@ var messageCases = map[string]func(*resilienttest.Server) resilienttest.Message{
 		return s.ActionMessage("ThreatQ: Sync Indicator", resilienttest.ActionOptions{ArtifactID: 1538, Operation: "deleted"})
 	},
 	"stomp-action-02-sync-indicator-menu": func(s *resilienttest.Server) resilienttest.Message {
-		id := s.AddArtifact(2095, "Malware MD5 Hash", "d41d8cd98f00b204e9800998ecf8427e")
+		id := s.AddArtifact(2095, "Malware MD5 Hash", "44d88612fea8a8f36de82e1278abb02f", map[string]any{"id": 1541})
 		return s.ActionMessage("ThreatQ: Sync Indicator", resilienttest.ActionOptions{ArtifactID: id, MenuItem: true, Fields: map[string]any{
 			"Indicator Status": "Review", "Indicator Confidence": "High",
 		}})
@@ -47,16 +52,20 @@ var messageCases = map[string]func(*resilienttest.Server) resilienttest.Message{
 	}),
 	"stomp-action-04-mark-true-positive-menu": artifactRule("Mark as True Positive", resilienttest.ActionOptions{}),
 	"stomp-action-05-find-related-indicators-menu": func(s *resilienttest.Server) resilienttest.Message {
-		return s.ActionMessage("ThreatQ: Find Related Indicators", resilienttest.ActionOptions{ArtifactID: 1538, EmptyProperties: true})
+		id := s.AddArtifact(2095, "URL", "http://bad.example.net/x", map[string]any{"id": 1542})
+		return s.ActionMessage("ThreatQ: Find Related Indicators", resilienttest.ActionOptions{ArtifactID: id, EmptyProperties: true})
 	},
 	"stomp-action-06-sync-comment-auto-created-incident": noteRule(110, resilienttest.ActionOptions{}),
 	"stomp-action-06-sync-comment-auto-created-task":     noteRule(111, resilienttest.ActionOptions{}),
 	"stomp-action-06-sync-comment-auto-modified-reply": func(s *resilienttest.Server) resilienttest.Message {
-		id := s.AddNote(2095, 0, "<div>Reply</div>", map[string]any{"parent_id": 110})
-		return noteRule(id, resilienttest.ActionOptions{Operation: "modified"})(s)
+		s.AddNote(2095, 0, "", map[string]any{"id": 112, "parent_id": 110})
+		return noteRule(112, resilienttest.ActionOptions{Operation: "modified"})(s)
 	},
-	"stomp-action-06-sync-comment-auto-deleted": noteRule(110, resilienttest.ActionOptions{Operation: "deleted"}),
-	"stomp-action-06-sync-comment-menu":         noteRule(110, resilienttest.ActionOptions{MenuItem: true}),
+	"stomp-action-06-sync-comment-auto-deleted": func(s *resilienttest.Server) resilienttest.Message {
+		s.DeleteNote(110)
+		return noteRule(110, resilienttest.ActionOptions{Operation: "deleted"})(s)
+	},
+	"stomp-action-06-sync-comment-menu": noteRule(110, resilienttest.ActionOptions{MenuItem: true}),
 	"stomp-action-07-import-attachment-menu-incident": attachmentRule(27, map[string]any{
 		"Attachment Type": "Malware Sample", "Parse Indicators": "No",
 	}),
@@ -65,11 +74,14 @@ var messageCases = map[string]func(*resilienttest.Server) resilienttest.Message{
 	}),
 	"stomp-action-08-sync-task-auto-created": taskRule("Sync Task", resilienttest.ActionOptions{}),
 	"stomp-action-08-sync-task-auto-modified": func(s *resilienttest.Server) resilienttest.Message {
-		s.UpdateTask(17, map[string]any{"status": "C"})
+		s.CloseTask(17)
 		return taskRule("Sync Task", resilienttest.ActionOptions{Operation: "modified"})(s)
 	},
-	"stomp-action-08-sync-task-auto-deleted": taskRule("Sync Task", resilienttest.ActionOptions{Operation: "deleted"}),
-	"stomp-action-08-sync-task-menu":         taskRule("Sync Task", resilienttest.ActionOptions{MenuItem: true}),
+	"stomp-action-08-sync-task-auto-deleted": func(s *resilienttest.Server) resilienttest.Message {
+		s.DeleteTask(17)
+		return taskRule("Sync Task", resilienttest.ActionOptions{Operation: "deleted"})(s)
+	},
+	"stomp-action-08-sync-task-menu": taskRule("Sync Task", resilienttest.ActionOptions{MenuItem: true}),
 	"stomp-action-09-set-task-status-menu": taskRule("Set Task Status", resilienttest.ActionOptions{
 		Fields: map[string]any{"Task Status": "In Progress"},
 	}),
@@ -113,6 +125,9 @@ func artifactRule(name string, o resilienttest.ActionOptions) func(*resilienttes
 func noteRule(id int64, o resilienttest.ActionOptions) func(*resilienttest.Server) resilienttest.Message {
 	return func(s *resilienttest.Server) resilienttest.Message {
 		o.NoteID = id
+		if o.Operation != "deleted" { // the text that the samples have
+			s.EditNote(id, `<div class="rte"><div>Blocked on the <b>proxy</b>, see http://bad.example.net/x</div></div>`)
+		}
 		return s.ActionMessage("ThreatQ: Sync Comment", o)
 	}
 }
@@ -134,7 +149,33 @@ func function(name string, inputs map[string]any) func(*resilienttest.Server) re
 	return func(s *resilienttest.Server) resilienttest.Message { return s.FunctionMessage(name, inputs) }
 }
 
-// TestMessagesHaveTheShapeOfTheSamples compares keys and JSON types both ways.
+// notOfTheSample are values that the simulator makes up itself, or counts.
+var notOfTheSample = []string{
+	"artifact.hash", "artifact.hits", "artifact.created", "artifact.last_modified_time", "artifact.attachment.created",
+	"artifact.attachment.id", "artifact.attachment.uuid", "attachment.created", "attachment.uuid",
+	"incident.vers", "note.modify_date", "task.notes_count", "task.attachments_count",
+}
+
+// differentValues lists what got holds otherwise than want, apart from notOfTheSample.
+func differentValues(path string, want, got any) (out []string) {
+	if slices.Contains(notOfTheSample, path) {
+		return nil
+	}
+	wanted, isObject := want.(map[string]any)
+	if !isObject {
+		if !reflect.DeepEqual(want, got) {
+			return []string{fmt.Sprintf("%s: want %v, got %v", path, want, got)}
+		}
+		return nil
+	}
+	for key, value := range wanted {
+		out = append(out, differentValues(path+"."+key, value, dig(got, key))...)
+	}
+	return out
+}
+
+// TestMessagesHaveTheShapeOfTheSamples compares keys and JSON types both ways, and the
+// values of the objects.
 func TestMessagesHaveTheShapeOfTheSamples(t *testing.T) {
 	names := append(sampleFiles(t, messageSamples, "stomp-action-"), sampleFiles(t, messageSamples, "stomp-function-")...)
 	for _, name := range names {
@@ -142,7 +183,7 @@ func TestMessagesHaveTheShapeOfTheSamples(t *testing.T) {
 			build := messageCases[name]
 			require.NotNil(t, build, "no case for this sample")
 			sample := readJSON(t, filepath.Join(messageSamples, name+".json"))
-			s := start(t, resilienttest.Options{})
+			s := start(t, resilienttest.Options{Now: func() time.Time { return time.UnixMilli(1580479200000) }})
 			message := build(s)
 
 			var body map[string]any
@@ -151,6 +192,12 @@ func TestMessagesHaveTheShapeOfTheSamples(t *testing.T) {
 			require.Empty(t, shapeDifferences("body", alignValueKeys(want), alignValueKeys(body), true))
 			for _, key := range []string{"action_id", "object_type", "operation_type", "properties", "user", "function", "principal", "workflow_instance"} {
 				assert.Equal(t, want[key], body[key], key)
+			}
+			for _, key := range []string{"incident", "task", "artifact", "note", "attachment"} {
+				if name == "stomp-action-02-sync-indicator-auto-created-file" && key == "artifact" { // the id is the next free one
+					want[key].(map[string]any)["id"] = 1550.0
+				}
+				assert.Empty(t, differentValues(key, want[key], body[key]))
 			}
 			assert.Equal(t, labels(want), labels(body))
 			assert.Equal(t, inputNames(want), inputNames(body))

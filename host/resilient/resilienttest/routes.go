@@ -57,6 +57,8 @@ func (s *Server) routes() *http.ServeMux {
 	inOrg("GET", "/message_destinations", s.listDestinations)
 	inOrg("GET", "/message_destinations/{id}", s.getDestination)
 	inOrg("PUT", "/message_destinations/{id}", s.putDestination)
+	inOrg("POST", "/configurations/imports", s.postImport)
+	inOrg("PUT", "/configurations/imports/{id}", s.putImport)
 	inOrg("GET", "/users", s.listUsers)
 	inOrg("GET", "/users/{id}", s.getUser)
 
@@ -149,7 +151,7 @@ func (s *Server) withTask(f func(*call, Object) *answer) func(*call) *answer {
 		if s.keptPrivate(task) {
 			return failAs(s.options.PrivateTaskStatus, id)
 		}
-		if c.r.Method == http.MethodPut {
+		if c.r.Method == http.MethodPut || c.r.Method == http.MethodDelete {
 			task = s.own("task", c.id("task"))
 		}
 		return f(c, task)
@@ -348,7 +350,11 @@ func (s *Server) getFunction(c *call) *answer {
 	return notFound(key)
 }
 
-func (s *Server) destinationID() int64 { return s.state.destinations[0]["id"].(int64) }
+// destinationID is 0 while the app is not installed.
+func (s *Server) destinationID() int64 {
+	id, _ := s.destination(Destination)["id"].(int64)
+	return id
+}
 
 func (s *Server) listDestinations(*call) *answer {
 	return ok(Object{"entities": cloneList(s.state.destinations)})

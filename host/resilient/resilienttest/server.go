@@ -69,6 +69,7 @@ type Options struct {
 	ActionsFrameworkDisabled bool // in GET /orgs/{org}
 
 	Empty                bool       // start without incident 2095 and its children
+	NothingInstalled     bool       // start without the app's rules, functions, their fields and the message destination
 	Duplicates           Duplicates // see the type
 	ArtifactAnswerObject bool       // POST …/artifacts answers one object, not a list
 	CustomSelectNames    bool       // handle_format=names applies to custom select fields too

@@ -16,6 +16,7 @@ type state struct {
 	contents map[string]content          // "attachment/27" → file
 	next     map[string]int64
 	bulks    []*bulk
+	imports  map[int64]*document
 	hidden   map[int64]bool // incidents that the account may not see
 	refused  map[int64]int  // incident → status answered for it and all that belongs to it
 	// destinations is the list of message destinations.
@@ -28,15 +29,18 @@ var kinds = []string{"incident", "artifact", "comment", "task", "attachment"}
 func newState(s *Server) *state {
 	st := &state{
 		objects: map[string]map[int64]Object{}, removed: map[string]map[int64]Object{},
-		contents: map[string]content{}, hidden: map[int64]bool{}, refused: map[int64]int{},
-		next: map[string]int64{"incident": 2096, "artifact": 1550, "comment": 113, "task": 18, "attachment": 29},
+		contents: map[string]content{}, hidden: map[int64]bool{}, refused: map[int64]int{}, imports: map[int64]*document{},
+		next: map[string]int64{"incident": 2096, "artifact": 1550, "comment": 113, "task": 18, "attachment": 29, "import": 12},
 	}
-	for _, kind := range kinds {
+	for _, kind := range append(kinds, "import") {
 		st.objects[kind], st.removed[kind] = map[int64]Object{}, map[int64]Object{}
 	}
 	destination := cloneObject(s.world.templates["destination"])
 	st.destinations = []Object{destination}
 	s.state = st
+	if s.options.NothingInstalled {
+		s.uninstall()
+	}
 	if s.options.Empty {
 		return st
 	}
