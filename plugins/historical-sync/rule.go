@@ -146,4 +146,6 @@ func yesNo(b bool) string {
 
 func (r *run) date() string { return time.UnixMilli(r.since).UTC().Format(time.DateOnly) }
 
-func (r *run) done() string { return strconv.Itoa(r.seen) + " of " + strconv.Itoa(r.total) + " incidents" }
+func (r *run) done() string {
+	return strconv.Itoa(r.seen) + " of " + strconv.Itoa(r.total) + " incidents"
+}

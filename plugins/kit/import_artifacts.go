@@ -19,6 +19,8 @@ type Tally struct {
 	Done, All int
 	// Present were there already.
 	Present int
+	// Indicators in ThreatQ that stand for what was done.
+	Indicators int
 	// Problems name what failed, at most a few of them.
 	Problems []string
 }
@@ -53,6 +55,7 @@ func (k *Kit) ImportArtifacts(event int64) Tally {
 	var single []plannedCandidate
 	if len(plan.found) > bulkFrom {
 		single = k.consume(event, plan.found)
+		tally.Indicators = len(plan.found) - len(single)
 	} else {
 		single = plan.found
 	}
@@ -128,7 +131,9 @@ func (k *Kit) ensurePlanned(event int64, planned []plannedCandidate, wish Wish, 
 		if indicator.Problem != "" {
 			tally.fail(indicator.Line())
 		}
-		if indicator.ID == 0 {
+		if indicator.ID != 0 {
+			tally.Indicators++
+		} else {
 			for _, a := range planned[i].artifacts {
 				failed[a] = true
 			}

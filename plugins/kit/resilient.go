@@ -79,10 +79,30 @@ func (k *Kit) Artifact() (artifact Artifact, ok bool) {
 
 // Artifacts reads all artifacts of the incident.
 func (k *Kit) Artifacts() []Artifact {
-	body := k.must(get(abi.Resilient, "/incidents/"+id(k.IncidentID)+"/artifacts", namesAndObjects())).Body
+	list, err := k.tryArtifacts()
+	if err != nil {
+		k.GiveUp(err)
+	}
+	return list
+}
+
+func (k *Kit) tryArtifacts() ([]Artifact, *guest.CallError) {
+	result := k.do(get(abi.Resilient, "/incidents/"+id(k.IncidentID)+"/artifacts", namesAndObjects()))
 	var list []Artifact
-	for row := range body.Items() {
+	for row := range result.Body.Items() {
 		list = append(list, artifactOf(row))
+	}
+	return list, result.Err
+}
+
+// ActiveTasks reads the tasks of the incident that its phase has come to.
+func (k *Kit) ActiveTasks() []Task {
+	body := k.must(get(abi.Resilient, "/incidents/"+id(k.IncidentID)+"/tasks", namesAndObjects())).Body
+	var list []Task
+	for row := range body.Items() {
+		if t := TaskOf(row); t.Active {
+			list = append(list, t)
+		}
 	}
 	return list
 }

@@ -8,6 +8,7 @@ import (
 
 	"fn-threatq/abi"
 	"fn-threatq/abi/guest"
+	"fn-threatq/abi/guest/jsonvalue"
 	"fn-threatq/plugins/kit"
 )
 
@@ -15,6 +16,8 @@ import (
 const (
 	fieldArtifacts  = "threatq_import_artifacts"
 	fieldIndicators = "threatq_import_indicators"
+	// fieldTasks is no field of the menu item: Historical Sync sets it.
+	fieldTasks = "sync_tasks"
 )
 
 // Rules are the rules of this module by routing name.
@@ -53,7 +56,7 @@ func syncIncident(a *guest.Action) guest.Reply {
 	var changed bool
 	var objects int
 	var problems, objectProblems []string
-	var artifacts kit.Tally
+	var artifacts, tasks kit.Tally
 	k.Together(
 		func() {
 			if !event.Created {
@@ -65,6 +68,11 @@ func syncIncident(a *guest.Action) guest.Reply {
 			if a.Field(fieldArtifacts).Bool() {
 				artifacts = k.ImportArtifacts(event.ID)
 			}
+		},
+		func() {
+			if a.Field(fieldTasks).Bool() {
+				tasks = syncTasks(k, event.ID)
+			}
 		})
 	state := "unchanged"
 	switch {
@@ -73,7 +81,7 @@ func syncIncident(a *guest.Action) guest.Reply {
 	case changed:
 		state = "updated"
 	}
-	problems = slices.Concat(problems, objectProblems, artifacts.Problems)
+	problems = slices.Concat(problems, objectProblems, artifacts.Problems, tasks.Problems)
 	summary := "Synced to ThreatQ event " + kit.ID(event.ID) + " (" + state + "), " + kit.Count(countValues(k.EventAttributes(incident)), "attribute")
 	if objects > 0 {
 		summary += ", " + kit.Count(objects, "object")
@@ -81,8 +89,11 @@ func syncIncident(a *guest.Action) guest.Reply {
 	if a.Field(fieldArtifacts).Bool() {
 		summary += ", " + strconv.Itoa(artifacts.Done) + " of " + kit.Count(artifacts.All, "artifact")
 	}
+	if a.Field(fieldTasks).Bool() {
+		summary += ", " + strconv.Itoa(tasks.Done) + " of " + kit.Count(tasks.All, "task")
+	}
 	if !a.Field(fieldIndicators).Bool() {
-		return report(k, event.ID, summary, problems)
+		return report(k, event.ID, summary, problems).With(jsonvalue.Obj("indicators", artifacts.Indicators, "tasks", tasks.Done))
 	}
 	return addArtifacts(k, k.PlanImport(event.ID, summary, problems))
 }
@@ -95,20 +106,6 @@ func update(k *kit.Kit, event *kit.Event, incident kit.Incident) (changed bool, 
 		func() { renamed = k.UpdateEvent(event, incident) },
 		func() { changes, problems = k.SyncEvent(event, incident) })
 	return renamed || changes > 0, problems
-}
-
-// addArtifacts adds indicators of the event to the incident, a batch a turn. The
-// work is resumed from the state after each batch.
-func addArtifacts(k *kit.Kit, work kit.Import) guest.Reply {
-	work.Todo = k.PostArtifacts(work.Todo, &work.Tally)
-	if len(work.Todo) > 0 {
-		k.Progress(kit.Count(work.Tally.Done, "artifact") + " added, " + strconv.Itoa(len(work.Todo)) + " to go")
-		k.Cut(work.State())
-	}
-	t := work.Tally
-	summary := work.Summary + ", " + kit.Count(t.All, "indicator") + " of the event: " + strconv.Itoa(t.Done) + " added, " +
-		strconv.Itoa(t.Present) + " already present"
-	return report(k, work.Event, summary, append(work.Problems, t.Problems...))
 }
 
 func report(k *kit.Kit, event int64, summary string, problems []string) guest.Reply {
@@ -139,12 +136,4 @@ func gone(k *kit.Kit, err *guest.CallError) guest.Reply {
 		k.Fail(abi.CodeNotFound, kit.IncidentGone)
 	}
 	return guest.Done(kit.IncidentGone)
-}
-
-func countValues(attributes []kit.Attribute) int {
-	n := 0
-	for _, a := range attributes {
-		n += len(a.Values)
-	}
-	return n
 }

@@ -19,6 +19,7 @@ import (
 	"fn-threatq/host/sandbox"
 	"fn-threatq/host/threatq/threatqtest"
 	addindicator "fn-threatq/plugins/add-indicator"
+	historicalsync "fn-threatq/plugins/historical-sync"
 	"fn-threatq/plugins/kit/kittest"
 	syncincident "fn-threatq/plugins/sync-incident"
 	syncindicator "fn-threatq/plugins/sync-indicator"
@@ -46,7 +47,7 @@ func TestWarmUpIsTheLastTurnOfADialogue(t *testing.T) {
 	}
 }
 
-var names = []string{"add-indicator", "sync-incident", "sync-indicator"}
+var names = []string{"add-indicator", "historical-sync", "sync-incident", "sync-indicator"}
 
 // TestModulesAnswerAsTheRulesDoNatively plays dialogues that were had natively
 // through the built modules: each turn must answer the same bytes.
@@ -85,6 +86,7 @@ func dialogue(t testing.TB, name string) *kittest.World {
 	t.Helper()
 	rules := map[string]map[string]guest.Rule{
 		"sync-incident": syncincident.Rules(), "sync-indicator": syncindicator.Rules(), "add-indicator": addindicator.Rules(),
+		"historical-sync": historicalsync.Rules(),
 	}[name]
 	w := kittest.New(t, rules, "../../"+name+"/manifest.json", resilienttest.Options{Now: now}, threatqtest.Options{Now: now})
 	yes, high := abi.JSON(`"Yes"`), abi.JSON(`"High"`)
@@ -98,6 +100,13 @@ func dialogue(t testing.TB, name string) *kittest.World {
 		artifact := w.SOAR.AddArtifact(resilienttest.DefaultIncident, "String", "hxxp://bad[.]example[.]com/x and 198.51.100.7")
 		w.Run(abi.Action{ID: "m1", Kind: abi.KindRule, Name: "threatq_sync_indicator", Object: "artifact", IncidentID: resilienttest.DefaultIncident, ArtifactID: artifact,
 			Fields: map[string]abi.JSON{"threatq_indicator_confidence": high}})
+	case "historical-sync":
+		w.SOAR.AddIncidents(45, resilienttest.Bulk{}) // one page, whose last turn is the largest
+		w.Actions = func(abi.SubAction) abi.Result {
+			return abi.Result{Reply: &abi.Reply{Success: true, Message: "Synced.", Results: abi.JSON(`{"indicators":2,"tasks":1}`)}}
+		}
+		w.Run(abi.Action{ID: "m1", Kind: abi.KindRule, Name: "threatq_historical_sync", Object: "incident", IncidentID: resilienttest.DefaultIncident,
+			Fields: map[string]abi.JSON{"threatq_created_after": abi.JSON("1577836800000"), "threatq_historical_sync_tasks": yes}})
 	case "add-indicator":
 		text, err := json.Marshal("evil.example.com")
 		require.NoError(t, err)
