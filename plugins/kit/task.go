@@ -23,6 +23,10 @@ const (
 // two calls each.
 const batchTasks = 100
 
+// TaskGone is said of a task that SOAR answers 404 for.
+const TaskGone = "The task no longer exists in SOAR, or it is private and closed to the integration's account; nothing done in ThreatQ. " +
+	"If it is private, make the account a member of it."
+
 // Task is a task as SOAR has it now.
 type Task struct {
 	ID int64
@@ -38,9 +42,10 @@ type Task struct {
 }
 
 // Task reads the action's task, with names in place of ids.
-func (k *Kit) Task() (Task, *guest.CallError) { return k.readTask(k.TaskID) }
+func (k *Kit) Task() (Task, *guest.CallError) { return k.ReadTask(k.TaskID) }
 
-func (k *Kit) readTask(task int64) (Task, *guest.CallError) {
+// ReadTask is Task for any task.
+func (k *Kit) ReadTask(task int64) (Task, *guest.CallError) {
 	result := k.do(get(abi.Resilient, "/tasks/"+id(task), namesAndObjects()))
 	if result.Err != nil {
 		return Task{}, result.Err

@@ -1,0 +1,91 @@
+// Package settaskstatus is the rule ThreatQ: Set Task Status: it gives the
+// ThreatQ task of a SOAR task the status that the user chose. For the terms see
+// package kit.
+package settaskstatus
+
+import (
+	"strings"
+
+	"fn-threatq/abi"
+	"fn-threatq/abi/guest"
+	"fn-threatq/plugins/kit"
+)
+
+// fieldStatus is the activity field in the manifest.
+const fieldStatus = "threatq_task_status"
+
+// statuses are the options of the field by the ids that ThreatQ gives them.
+var statuses = map[int64]string{
+	kit.TaskToDo:       "To Do",
+	kit.TaskInProgress: "In Progress",
+	kit.TaskInReview:   "Review",
+	kit.TaskDone:       "Done",
+}
+
+// Rules are the rules of this module by routing name.
+func Rules() map[string]guest.Rule {
+	return map[string]guest.Rule{"threatq_set_task_status": setTaskStatus}
+}
+
+func setTaskStatus(a *guest.Action) guest.Reply {
+	k := kit.New(a)
+	status := chosen(k)
+
+	var task kit.Task
+	var unreadable *guest.CallError
+	var found *kit.FoundTasks
+	var event *kit.Event
+	k.Together(
+		func() { task, unreadable = k.Task() },
+		func() { found = k.FindTasks(a.TaskID) },
+		func() { event = k.FindEvent() })
+	switch {
+	case unreadable != nil && unreadable.Status == 404:
+		k.Fail(abi.CodeNotFound, kit.TaskGone)
+	case unreadable != nil:
+		k.GiveUp(unreadable)
+	}
+
+	if event == nil {
+		event = k.CreateEvent()
+	}
+	ensured := found.Ensure(event.ID, []kit.Task{task})[0]
+	if ensured.ID != 0 {
+		k.SetTaskStatus(&ensured, status)
+	}
+	return report(k, task, status, ensured)
+}
+
+// chosen is the id of the status that the user chose.
+func chosen(k *kit.Kit) int64 {
+	name := strings.TrimSpace(k.Field(fieldStatus).Text())
+	for id, label := range statuses {
+		if strings.EqualFold(label, name) {
+			return id
+		}
+	}
+	if name == "" {
+		k.Fail(abi.CodeInput, "No task status was chosen. Run the action again and choose To Do, In Progress, Review or Done.")
+	}
+	k.Fail(abi.CodeInput, `ThreatQ has no task status "`+name+`"; it has To Do, In Progress, Review and Done.`)
+	return 0
+}
+
+func report(k *kit.Kit, task kit.Task, status int64, ensured kit.EnsuredTask) guest.Reply {
+	name := `Task "` + task.Name + `"`
+	if ensured.ID == 0 {
+		return guest.Failed(name + " is not in ThreatQ: " + ensured.Problem)
+	}
+	link := "; " + k.TaskURL(ensured.ID)
+	state := " has the status " + statuses[status]
+	switch {
+	case ensured.Status != status:
+		return guest.Failed(name + " did not get the status " + statuses[status] + " in ThreatQ: " + ensured.Problem + link)
+	case !ensured.Changed && !ensured.Created:
+		state = " had the status " + statuses[status] + " already"
+	}
+	if ensured.Problem != "" {
+		return guest.Failed(name + state + " in ThreatQ, but " + ensured.Problem + link)
+	}
+	return guest.Done(name + state + " in ThreatQ (task " + kit.ID(ensured.ID) + ")" + link)
+}
