@@ -18,10 +18,16 @@ import (
 type blobs struct {
 	dir string
 
-	mu    sync.Mutex
-	own   string
-	files map[string]string // handle → path
-	made  int
+	mu     sync.Mutex
+	own    string
+	files  map[string]blobFile // by handle
+	made   int
+	closed bool
+}
+
+type blobFile struct {
+	path string
+	size int64
 }
 
 func (b *blobs) has(handle string) bool {
@@ -31,27 +37,36 @@ func (b *blobs) has(handle string) bool {
 	return ok
 }
 
+func (b *blobs) size(handle string) int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.files[handle].size
+}
+
 func (b *blobs) opener(handle string) func() (io.ReadCloser, error) {
 	return func() (io.ReadCloser, error) {
 		b.mu.Lock()
-		path, ok := b.files[handle]
+		file, ok := b.files[handle]
 		b.mu.Unlock()
 		if !ok {
 			return nil, fmt.Errorf("this action has no blob %q", handle)
 		}
-		return os.Open(path)
+		return os.Open(file.path)
 	}
 }
 
 func (b *blobs) create() (*blobWriter, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.closed {
+		return nil, errActionEnded
+	}
 	if b.own == "" {
 		own, err := os.MkdirTemp(b.dir, "fn-threatq-blob-")
 		if err != nil {
 			return nil, fmt.Errorf("no folder for a download: %w", err)
 		}
-		b.own, b.files = own, map[string]string{}
+		b.own, b.files = own, map[string]blobFile{}
 	}
 	b.made++
 	file, err := os.OpenFile(fmt.Sprintf("%s/%d", b.own, b.made), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
@@ -65,6 +80,7 @@ func (b *blobs) create() (*blobWriter, error) {
 func (b *blobs) close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.closed = true
 	if b.own == "" {
 		return nil
 	}
@@ -72,6 +88,8 @@ func (b *blobs) close() error {
 	b.own, b.files = "", nil
 	return err
 }
+
+var errActionEnded = errors.New("the action ended during a download")
 
 // blobWriter receives one download. A nil one stands for no download.
 type blobWriter struct {
@@ -100,10 +118,10 @@ func (w *blobWriter) finish(contentType string) (*abi.Blob, error) {
 	}
 	w.blobs.mu.Lock()
 	defer w.blobs.mu.Unlock()
-	if w.blobs.files == nil {
-		return nil, errors.New("the action ended during a download")
+	if w.blobs.closed {
+		return nil, errActionEnded
 	}
-	w.blobs.files[w.handle] = path
+	w.blobs.files[w.handle] = blobFile{path, w.size}
 	return &abi.Blob{Handle: w.handle, Size: w.size, MD5: hex.EncodeToString(w.sum.Sum(nil)), ContentType: contentType}, nil
 }
 

@@ -249,7 +249,10 @@ func (s *Scope) once(ctx context.Context, c abi.Call) (*rest.Response, *abi.Blob
 	if err := limit.acquire(ctx); err != nil {
 		return nil, nil, err
 	}
-	request := rest.Request{Method: c.Method, Path: c.Path, Body: c.Body, Slow: c.Slow || c.Download || c.Upload != nil}
+	request := rest.Request{
+		Method: c.Method, Path: c.Path, Body: c.Body, Slow: c.Slow || c.Download || c.Upload != nil,
+		Once: c.Method == http.MethodGet && !c.Idempotent,
+	}
 	if len(c.Query) > 0 {
 		request.Query = url.Values{}
 		for name, value := range c.Query {
@@ -263,7 +266,7 @@ func (s *Scope) once(ctx context.Context, c abi.Call) (*rest.Response, *abi.Blob
 	if u := c.Upload; u != nil {
 		request.Upload = &rest.Upload{
 			Fields: u.Fields, Part: u.Part, FileName: u.FileName, ContentType: u.ContentType,
-			Open: s.blobs.opener(u.Blob),
+			Size: s.blobs.size(u.Blob), Open: s.blobs.opener(u.Blob),
 		}
 	}
 	var file *blobWriter

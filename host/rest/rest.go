@@ -17,11 +17,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"mime/multipart"
 	"net"
 	"net/http"
 	"net/http/httptrace"
-	"net/textproto"
 	"net/url"
 	"strconv"
 	"strings"
@@ -49,14 +47,10 @@ type Request struct {
 	Header http.Header
 	// Slow asks for the long time limit.
 	Slow bool
-}
-
-// Upload is a multipart form with one file.
-type Upload struct {
-	Fields                      map[string]string
-	Part, FileName, ContentType string
-	// Open gives the content anew for each try.
-	Open func() (io.ReadCloser, error)
+	// Once is for a GET that writes: the request never arrives twice. Go's
+	// transport repeats a GET by itself when a kept connection breaks, so this
+	// one is given a connection of its own.
+	Once bool
 }
 
 // Response is a successful answer.
@@ -100,6 +94,7 @@ type Options struct {
 type Client struct {
 	o     Options
 	http  *http.Client
+	once  *http.Client // keeps no connections
 	login *login
 }
 
@@ -125,14 +120,19 @@ func New(o Options) *Client {
 		MaxIdleConns:          256,
 		MaxIdleConnsPerHost:   256,
 		IdleConnTimeout:       90 * time.Second,
-		ExpectContinueTimeout: time.Second,
+		ExpectContinueTimeout: 2 * time.Second,
 		ForceAttemptHTTP2:     true,
 	}
-	c := &Client{o: o, http: &http.Client{
-		Transport: transport,
-		// A redirect would carry the login or the token to another address.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
+	// On a fresh connection of HTTP/1.1 the transport repeats nothing.
+	fresh := transport.Clone()
+	fresh.DisableKeepAlives, fresh.ForceAttemptHTTP2 = true, false
+	// A redirect would carry the login or the token to another address.
+	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	c := &Client{
+		o:    o,
+		http: &http.Client{Transport: transport, CheckRedirect: stay},
+		once: &http.Client{Transport: fresh, CheckRedirect: stay},
+	}
 	c.login = newLogin(o, c.http)
 	return c
 }
@@ -200,7 +200,11 @@ func (c *Client) exchange(ctx context.Context, session Session, r Request) (*Res
 	request = request.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		WroteHeaderField: func(string, []string) { sent.Store(true) },
 	}))
-	answer, err := c.http.Do(request)
+	client := c.http
+	if r.Once {
+		client = c.once
+	}
+	answer, err := client.Do(request)
 	if err != nil {
 		code := abi.CodeUnreachable
 		if sent.Load() {
@@ -221,13 +225,17 @@ func (c *Client) read(answer *http.Response, r Request, fail func(abi.ErrorCode,
 		if limit == 0 {
 			limit = MaxBody
 		}
+		tooLarge := fmt.Errorf("the file is larger than the limit of %d bytes", limit)
+		if answer.ContentLength > limit {
+			return nil, fail(abi.CodeTooLarge, tooLarge)
+		}
 		n, err := io.Copy(r.Save, io.LimitReader(answer.Body, limit+1))
 		response.Saved = n
 		switch {
 		case err != nil:
 			return nil, fail(abi.CodeUnknown, fmt.Errorf("the answer broke off after %d bytes: %w", n, clean(err)))
 		case n > limit:
-			return nil, fail(abi.CodeTooLarge, fmt.Errorf("the file is larger than the limit of %d bytes", limit))
+			return nil, fail(abi.CodeTooLarge, tooLarge)
 		}
 		return response, nil
 	}
@@ -269,16 +277,8 @@ func (c *Client) build(ctx context.Context, r Request) (*http.Request, error) {
 	target.RawQuery = r.Query.Encode()
 
 	var body io.Reader
-	contentType := ""
-	switch {
-	case r.Upload != nil:
-		reader, kind, err := r.Upload.reader()
-		if err != nil {
-			return nil, err
-		}
-		body, contentType = reader, kind
-	case r.Body != nil:
-		body, contentType = bytes.NewReader(r.Body), "application/json"
+	if r.Body != nil {
+		body = bytes.NewReader(r.Body)
 	}
 	request, err := http.NewRequestWithContext(ctx, r.Method, target.String(), body)
 	if err != nil {
@@ -287,8 +287,13 @@ func (c *Client) build(ctx context.Context, r Request) (*http.Request, error) {
 	for name, values := range r.Header {
 		request.Header[name] = values
 	}
-	if contentType != "" {
-		request.Header.Set("Content-Type", contentType)
+	switch {
+	case r.Upload != nil:
+		if err := r.Upload.attach(request); err != nil {
+			return nil, err
+		}
+	case r.Body != nil:
+		request.Header.Set("Content-Type", "application/json")
 	}
 	request.Header.Set("Accept", "application/json")
 	if r.Save != nil {
@@ -298,46 +303,6 @@ func (c *Client) build(ctx context.Context, r Request) (*http.Request, error) {
 		request.Header.Set("User-Agent", c.o.UserAgent)
 	}
 	return request, nil
-}
-
-// reader streams the form, so that a large file is never in memory.
-func (u *Upload) reader() (io.Reader, string, error) {
-	file, err := u.Open()
-	if err != nil {
-		return nil, "", err
-	}
-	pipe, writer := io.Pipe()
-	form := multipart.NewWriter(writer)
-	go func() {
-		defer file.Close()
-		writer.CloseWithError(u.write(form, file))
-	}()
-	return pipe, form.FormDataContentType(), nil
-}
-
-var quoteEscaper = strings.NewReplacer("\\", "\\\\", `"`, "\\\"", "\r", "", "\n", "")
-
-func (u *Upload) write(form *multipart.Writer, file io.Reader) error {
-	for name, value := range u.Fields {
-		if err := form.WriteField(name, value); err != nil {
-			return err
-		}
-	}
-	contentType := u.ContentType
-	if contentType == "" {
-		contentType = "application/octet-stream"
-	}
-	part, err := form.CreatePart(textproto.MIMEHeader{
-		"Content-Disposition": {fmt.Sprintf(`form-data; name="%s"; filename="%s"`, quoteEscaper.Replace(u.Part), quoteEscaper.Replace(u.FileName))},
-		"Content-Type":        {quoteEscaper.Replace(contentType)},
-	})
-	if err != nil {
-		return err
-	}
-	if _, err = io.Copy(part, file); err != nil {
-		return err
-	}
-	return form.Close()
 }
 
 // retryAfter reads a Retry-After header: seconds or a date.

@@ -207,10 +207,11 @@ func TestUploadStreamsAndDownloadIsBounded(t *testing.T) {
 			assert.Equal(t, content, string(got))
 			assert.Equal(t, `a"b.bin`, header.Filename)
 			assert.Equal(t, "1", r.FormValue("resumableTotalChunks"))
+			assert.Positive(t, r.ContentLength, "not every server takes a body of unknown length")
 		}
 	})
 	_, err := c.Do(t.Context(), rest.Request{Method: "POST", Path: "/up", Upload: &rest.Upload{
-		Fields: map[string]string{"resumableTotalChunks": "1"}, Part: "file", FileName: "a\"b.bin",
+		Fields: map[string]string{"resumableTotalChunks": "1"}, Part: "file", FileName: "a\"b.bin", Size: int64(len(content)),
 		Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(content)), nil },
 	}})
 	require.NoError(t, err)
@@ -244,5 +245,103 @@ func TestLoginFailureNamesTheCallThatNeededIt(t *testing.T) {
 		require.ErrorAs(t, err, &e)
 		assert.Equal(t, abi.CodeLogin, e.Code)
 		assert.ErrorIs(t, err, refused)
+	}
+}
+
+// A GET that writes must not arrive twice, and Go's transport repeats a GET
+// whose kept connection breaks.
+func TestOnceIsSentOnce(t *testing.T) {
+	for name, want := range map[string]struct {
+		once     bool
+		arrivals int32
+	}{
+		"a GET that writes":                  {true, 1},
+		"an ordinary GET, by Go's transport": {false, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var arrivals atomic.Int32
+			c := client(t, accept(), func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path != "/prefix/api/imports/33/commit" {
+					return
+				}
+				arrivals.Add(1)
+				connection, _, err := http.NewResponseController(w).Hijack()
+				if assert.NoError(t, err) {
+					_ = connection.Close()
+				}
+			})
+			_, err := c.Do(t.Context(), rest.Request{Method: "GET", Path: "/api/imports"})
+			require.NoError(t, err, "leaves a connection that is kept")
+			_, err = c.Do(t.Context(), rest.Request{Method: "GET", Path: "/api/imports/33/commit", Once: want.once})
+			var e *rest.Error
+			require.ErrorAs(t, err, &e)
+			assert.Equal(t, abi.CodeUnknown, e.Code)
+			assert.Equal(t, want.arrivals, arrivals.Load())
+		})
+	}
+}
+
+// A 401 says that the server did not work on the call.
+func TestOnceIsRepeatedAfterEndedSession(t *testing.T) {
+	var arrivals atomic.Int32
+	c := client(t, accept(), func(w http.ResponseWriter, _ *http.Request) {
+		if arrivals.Add(1) == 1 {
+			w.WriteHeader(401)
+		}
+	})
+	_, err := c.Do(t.Context(), rest.Request{Method: "GET", Path: "/api/imports/33/commit", Once: true})
+	require.NoError(t, err)
+	assert.EqualValues(t, 2, arrivals.Load())
+}
+
+func TestAnnouncedLengthOverTheLimitEndsTheDownload(t *testing.T) {
+	c := client(t, accept(), func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "1000001")
+		_, _ = w.Write(make([]byte, 1000))
+	})
+	var saved bytes.Buffer
+	_, err := c.Do(t.Context(), rest.Request{Method: "GET", Path: "/down", Save: &saved, SaveLimit: 1_000_000})
+	var e *rest.Error
+	require.ErrorAs(t, err, &e)
+	assert.Equal(t, abi.CodeTooLarge, e.Code)
+	assert.Zero(t, saved.Len())
+}
+
+// counted is a content of zeros that knows how much of it was asked for.
+type counted struct{ left, read int64 }
+
+func (c *counted) Close() error { return nil }
+
+func (c *counted) Read(p []byte) (int, error) {
+	n := min(int64(len(p)), c.left)
+	if n == 0 {
+		return 0, io.EOF
+	}
+	clear(p[:n])
+	c.left, c.read = c.left-n, c.read+n
+	return int(n), nil
+}
+
+func TestRefusedLargeUploadIsAnAnswer(t *testing.T) {
+	const size = 20 << 20
+	for name, status := range map[string]int{"too large": http.StatusRequestEntityTooLarge, "no right": http.StatusForbidden} {
+		t.Run(name, func(t *testing.T) {
+			c := client(t, accept(), func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == "POST" {
+					assert.Equal(t, "100-continue", r.Header.Get("Expect"))
+					w.WriteHeader(status)
+				}
+			})
+			_, err := c.Do(t.Context(), rest.Request{Method: "GET", Path: "/"})
+			require.NoError(t, err)
+			content := &counted{left: size}
+			_, err = c.Do(t.Context(), rest.Request{Method: "POST", Path: "/up", Upload: &rest.Upload{
+				Part: "file", FileName: "blob", Size: size, Open: func() (io.ReadCloser, error) { return content, nil },
+			}})
+			var e *rest.Error
+			require.ErrorAs(t, err, &e)
+			assert.Equal(t, status, e.Status)
+			assert.Less(t, content.read, int64(size), "the content is not sent to a server that refuses it")
+		})
 	}
 }
