@@ -66,11 +66,12 @@ var directions = []struct{ of, may, reason string }{
 	{`host/effect`, `abi(/.*)?|host/rest`, "calls are performed by clients that it is given by service name"},
 	{`host/flow`, `abi(/.*)?|host/effect`, "the flow sees broker, sandbox and directory by interfaces of its own"},
 	{`host/catalog`, `abi(/.*)?|host/flow|host/sandbox`, "the catalog is where modules of the sandbox become modules of the flow"},
+	{`host/scenario`, `abi(/.*)?|host/(catalog|effect|flow|rest|sandbox)`, "scenarios are played in the host's own way, but to no broker and no service"},
 	{`host/internal/testcert`, ``, "certificates for tests"},
 	{`host/.*/?[a-z]+test`, `host/internal/testcert`, "a simulator that shared code with what it tests would share its mistakes"},
 	{`host/(e2e|benchmark)`, ``, "tests only"},
 	{`host`, `abi(/.*)?|host/(broker|catalog|config|effect|flow|ledger|resilient|rest|sandbox|secret|threatq)`, "the one place that joins; no simulator and no plugin is part of the program"},
-	{`cmd/[a-z-]+`, `host|host/config|host/secret`, "a command parses its arguments and leaves the rest to the host"},
+	{`cmd/[a-z-]+`, `host|host/(config|scenario|secret)`, "a command parses its arguments and leaves the rest to the host"},
 
 	{`plugins/kit/kittest`, `abi(/.*)?|plugins/kit(/.*)?|host/[a-z]+/[a-z]+test`, "test support for plugins plays them against the simulators"},
 	{`plugins/kit(/.*)?`, `abi|abi/guest(/.*)?|plugins/kit(/.*)?`, "a guest is built of the ABI alone, as one of a stranger is"},

@@ -24,6 +24,11 @@ const usage = `fn-threatq - the bridge between IBM SOAR (Resilient) and ThreatQ
 Usage:
   fn-threatq run [--config FILE] [--log-level LEVEL] [--log-format auto|text|json]
       Works on actions until it is stopped by SIGINT or SIGTERM.
+  fn-threatq plugin test [-v] [--update] [--module FILE] [--scenarios DIR] PATH…
+      Plays scenarios to modules, without SOAR, ThreatQ or a network. PATH is a
+      scenario file, a module file, a folder, or FOLDER/... for all below it.
+      -v shows the dialogue, --update writes the files as the module behaves.
+      Exit code: 0, 1 (a scenario failed), 2 (one could not be run).
   fn-threatq version
 
 The configuration is the app.config of resilient-circuits: FILE, else
@@ -46,6 +51,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	switch command, rest := args[0], args[1:]; command {
 	case "run":
 		return serve(ctx, rest, stderr)
+	case "plugin":
+		return plugin(ctx, rest, stdout, stderr)
 	case "version", "--version":
 		fmt.Fprintln(stdout, "fn-threatq", host.Version)
 		return host.ExitOK
