@@ -157,7 +157,7 @@ func (m *Manifest) check() error {
 	for _, r := range m.Rules {
 		name := RoutingName(r.Title)
 		p.want(strings.Trim(name, "_") != "", "a rule has no title")
-		p.want(!routes[name], "rule %q: another rule or function of this module has the same routing name", r.Title)
+		p.want(!routes[name], "rule %q: another rule of this module has the same routing name", r.Title)
 		routes[name] = true
 		p.want(slices.Contains(objects, r.Object), "rule %q: object %q is none of %s", r.Title, r.Object, strings.Join(objects, ", "))
 		p.want(r.Lane == "" || r.Lane == "incident" || r.Lane == "none", "rule %q: lane %q is neither incident nor none", r.Title, r.Lane)
@@ -167,9 +167,11 @@ func (m *Manifest) check() error {
 		}
 		p.fields("rule "+r.Title, r.Fields)
 	}
+	// A message says which kind it is for, so a function may have a rule's name.
+	routes = map[string]bool{}
 	for _, f := range m.Functions {
 		p.want(apiNameForm.MatchString(f.Name), "function %q: want an API name of a-z, 0-9 and _", f.Name)
-		p.want(!routes[f.Name], "function %q: another rule or function of this module has the same routing name", f.Name)
+		p.want(!routes[f.Name], "function %q: another function of this module has the same name", f.Name)
 		routes[f.Name] = true
 		p.fields("function "+f.Name, f.Inputs)
 	}

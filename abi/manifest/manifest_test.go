@@ -116,3 +116,15 @@ func FuzzParse(f *testing.F) {
 		require.NoError(t, err)
 	})
 }
+
+func TestARuleAndAFunctionMayHaveOneName(t *testing.T) {
+	_, err := manifest.Parse([]byte(strings.ReplaceAll(valid, "threatq_add_indicator", "threatq_sync_incident")))
+	require.NoError(t, err)
+	for list, again := range map[string]string{
+		"rules":     `{"title":"threatq - sync incident","object":"incident"}`,
+		"functions": `{"name":"threatq_add_indicator","title":"Other"}`,
+	} {
+		_, err = manifest.Parse([]byte(strings.Replace(valid, `"`+list+`":[`, `"`+list+`":[`+again+`,`, 1)))
+		require.ErrorContains(t, err, "of this module has the same", list)
+	}
+}

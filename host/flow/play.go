@@ -56,7 +56,7 @@ func (f *Flow) play(ctx context.Context, p *performance) outcome {
 	}
 
 	m := p.module.Manifest()
-	if rule := m.Rule(p.action.Name); rule != nil && rule.Exclusive {
+	if rule := m.Rule(p.action.Name); p.action.Kind == abi.KindRule && rule != nil && rule.Exclusive {
 		if progress, ok := f.exclusive.enter(p.action.Name); !ok {
 			return failure(abi.CodeBusy, fmt.Sprintf("Another %s is still running%s; wait for its end.", rule.Title, progress))
 		}
