@@ -112,29 +112,31 @@ func New(o Options) *Client {
 	if o.Describe == nil {
 		o.Describe = func(int, string, []byte) (string, bool) { return "", false }
 	}
+	c := &Client{o: o, http: newHTTP(o, true), once: newHTTP(o, false)}
+	c.login = newLogin(o, c.http)
+	return c
+}
+
+// newHTTP makes a client that keeps connections, or one that uses each for a
+// single request by HTTP/1.1, where Go's transport repeats nothing.
+func newHTTP(o Options, keep bool) *http.Client {
 	transport := &http.Transport{
 		Proxy:                 o.Proxy,
 		DialContext:           (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		TLSClientConfig:       o.TLS,
+		TLSClientConfig:       o.TLS.Clone(), // HTTP/2 writes into it, which the other client must not see
 		TLSHandshakeTimeout:   15 * time.Second,
 		MaxIdleConns:          256,
 		MaxIdleConnsPerHost:   256,
 		IdleConnTimeout:       90 * time.Second,
 		ExpectContinueTimeout: 2 * time.Second,
-		ForceAttemptHTTP2:     true,
+		ForceAttemptHTTP2:     keep,
+		DisableKeepAlives:     !keep,
 	}
-	// On a fresh connection of HTTP/1.1 the transport repeats nothing.
-	fresh := transport.Clone()
-	fresh.DisableKeepAlives, fresh.ForceAttemptHTTP2 = true, false
-	// A redirect would carry the login or the token to another address.
-	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	c := &Client{
-		o:    o,
-		http: &http.Client{Transport: transport, CheckRedirect: stay},
-		once: &http.Client{Transport: fresh, CheckRedirect: stay},
+	return &http.Client{
+		Transport: transport,
+		// A redirect would carry the login or the token to another address.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	c.login = newLogin(o, c.http)
-	return c
 }
 
 // Service is the name of the service.
