@@ -69,6 +69,13 @@ func TestNotesFireRulesWhoeverWritesThem(t *testing.T) {
 	require.Equal(t, 200, status)
 	require.Equal(t, []string{"note 116 created", "note 116 modified"}, fired.take())
 	require.Equal(t, "[ThreatQ] all done", s.Note(116)["text"])
+	key := newClient(t, s)
+	key.basic = true
+	_, byKey := key.do("POST", org+"/tasks/17/comments", map[string]any{"text": "by an API key"})
+	require.Equal(t, "apikey", dig(byKey, "modify_principal", "type"))
+	_, byUser := c.do("PUT", fmt.Sprint(org, "/tasks/17/comments/", dig(byKey, "id")), map[string]any{"text": "by a user"})
+	require.Equal(t, "user", dig(byUser, "modify_principal", "type"))
+	require.Equal(t, []string{"note 117 created in task 17", "note 117 modified in task 17"}, fired.take())
 
 	s.DeleteNote(note)
 	require.Equal(t, true, s.Note(note)["is_deleted"], "it has replies")
@@ -125,6 +132,8 @@ func TestTasks(t *testing.T) {
 	require.Equal(t, "bob@example.com", dig(user, "email"))
 
 	// the whole object as it was read, with changes
+	require.Equal(t, "Initial", task["cat_name"])
+	task["phase_id"] = "Respond"
 	task["due_date"], task["owner_id"], task["status"], task["active"] = nil, nil, "C", false
 	task["instr_text"] = map[string]any{"format": "text", "content": "a < b"}
 	status, answer := c.do("PUT", path, task)
@@ -132,14 +141,20 @@ func TestTasks(t *testing.T) {
 	task = get()
 	require.Equal(t, []any{nil, nil, nil, "C", false}, []any{task["due_date"], task["owner_id"], task["owner_fname"], task["status"], task["active"]})
 	require.NotNil(t, task["closed_date"])
+	require.Equal(t, "Respond", task["cat_name"])
 	require.Equal(t, map[string]any{"format": "text", "content": "a < b"}, task["instructions"])
 	s.ReopenTask(id)
 	require.Nil(t, get()["closed_date"])
 	s.CloseTask(id)
 	require.NotNil(t, get()["closed_date"])
 	s.AddNote(2095, id, "x")
-	require.InDelta(t, 1, get()["notes_count"], 0)
-	require.Equal(t, []string{"task 18 created", "task 18 modified", "task 18 modified", "task 18 modified", "note 113 created in task 18"}, fired.take())
+	s.AddAttachment(2095, id, "a.txt", "text/plain", nil)
+	s.AddAttachment(2095, id, "b.txt", "text/plain", nil)
+	require.Equal(t, []any{1.0, 2.0}, []any{get()["notes_count"], get()["attachments_count"]})
+	training := s.AddIncident(map[string]any{"inc_training": true})
+	require.Equal(t, true, s.Task(s.AddTask(training, nil))["inc_training"])
+	require.Equal(t, false, get()["inc_training"])
+	require.Equal(t, []string{"task 18 created", "task 18 modified", "task 18 modified", "task 18 modified", "note 113 created in task 18", "incident 2096 created", "task 19 created"}, fired.take())
 
 	for _, bad := range []map[string]any{{"status": "D"}, {"due_date": "tomorrow"}, {"name": ""}, {"owner_id": "nobody@example.com"}} {
 		status, _ := c.do("PUT", path, bad)

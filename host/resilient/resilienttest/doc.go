@@ -10,9 +10,11 @@
 //     the message destination fn_threatq.
 //   - Object: an incident, artifact, note, task or attachment, as JSON with ids for
 //     handles (select values, users, phases) in the store.
+//   - Bulk: many incidents that are alike, made when they are asked for.
 //   - Handle format: whether an answer shows handles as ids, names or objects.
 //   - Text format: whether rich text is answered as a string or as {format, content}.
 //   - Fault: a misbehaviour injected into chosen calls.
+//   - Import: an export document with rules, functions and fields that is installed.
 //   - Message: what SOAR publishes when a rule fires or a function is called.
 //
 // Where the behaviour of real servers is not known or differs by version, Options has

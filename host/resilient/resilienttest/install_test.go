@@ -63,12 +63,15 @@ func TestCustomizationsAreInstalledWhenAccepted(t *testing.T) {
 func TestAnImportUpdatesRulesOfTheSameName(t *testing.T) {
 	_, c := loggedIn(t, resilienttest.Options{})
 	before := c.names("/actions")
+	_, rule := c.do("GET", org+"/actions/43", nil)
 	_, pending := c.do("POST", imports, exportDocument(t))
 	require.Contains(t, dig(pending, "messages"), map[string]any{"type": "INFO", "text": "Rule 'ThreatQ: Sync Incident' will be updated."})
 	pending.(map[string]any)["status"] = "ACCEPTED"
 	status, _ := c.do("PUT", imports+"/12", pending)
 	require.Equal(t, 200, status)
 	require.Equal(t, before, c.names("/actions"))
+	_, again := c.do("GET", org+"/actions/43", nil)
+	require.Equal(t, rule, again, "id, fields and conditions are those of the document")
 	_, field := c.do("GET", org+"/types/actioninvocation/fields/threatq_import_artifacts", nil)
 	require.Len(t, dig(field, "values"), 2, "no value twice")
 }

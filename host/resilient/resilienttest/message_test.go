@@ -174,9 +174,9 @@ func differentValues(path string, want, got any) (out []string) {
 	return out
 }
 
-// TestMessagesHaveTheShapeOfTheSamples compares keys and JSON types both ways, and the
+// TestMessagesAreAsInTheSamples compares keys and JSON types both ways, and the
 // values of the objects.
-func TestMessagesHaveTheShapeOfTheSamples(t *testing.T) {
+func TestMessagesAreAsInTheSamples(t *testing.T) {
 	names := append(sampleFiles(t, messageSamples, "stomp-action-"), sampleFiles(t, messageSamples, "stomp-function-")...)
 	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
