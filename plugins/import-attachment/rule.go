@@ -95,6 +95,10 @@ func importAttachment(a *guest.Action) guest.Reply {
 	if !parse {
 		return report(k, work, "")
 	}
+	if work.Large() {
+		// What the parser found need not go with every batch.
+		k.Cut(work.State())
+	}
 	return linkIndicators(k, work)
 }
 

@@ -317,6 +317,9 @@ func (k *Kit) linkToFile(file int64, ids []int64) {
 	}
 }
 
+// Large says that there is more to do than one batch.
+func (p Parsing) Large() bool { return len(p.Todo) > parsedBatch }
+
 // Report tells what became of the indicators; it follows the summary.
 func (p Parsing) Report() string {
 	switch {
