@@ -149,7 +149,7 @@ func (c *Common) under(path string, text []byte) (*Common, error) {
 		}
 		for _, x := range t.exchanges {
 			// It is copied into scenarios of other folders, with its name.
-			if len(x.request.query.keys) == 0 {
+			if x.request.rule == "" && len(x.request.query.keys) == 0 {
 				x.request.query.set(further, textValue(anything))
 			}
 			x.request.anyBody = x.request.body == nil

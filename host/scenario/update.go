@@ -151,7 +151,8 @@ func (u *updater) origins(n int, asked []*exchange) []*exchange {
 // invent answers a call that is new.
 func (u *updater) invent(x *exchange) {
 	for _, known := range u.scenario.common.answers {
-		if known.request.sameCall(&x.request) && (known.request.anyBody || matches(known.request.body, x.request.body)) {
+		same := known.request.samePath(&x.request) && (x.request.rule != "" || matches(known.request.query, x.request.query))
+		if same && (known.request.anyBody || matches(known.request.body, x.request.body)) {
 			x.answer, x.rawAnswer = known.answer, known.rawAnswer
 			return
 		}
