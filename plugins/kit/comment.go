@@ -207,23 +207,25 @@ func (c commenting) consume(event jsonvalue.Value, edited, replaced bool) Postin
 		kind = incidentTypeName
 	}
 	value := c.note.comment(edited)
-	result := c.do(write("POST", "/api/events/consume", jsonvalue.Arr(jsonvalue.Obj(
+	body := jsonvalue.Arr(jsonvalue.Obj(
 		"title", event.Get("title").Text(),
 		"type", jsonvalue.Obj("name", kind),
 		"happened_at", event.Get("happened_at").Text(),
-		"comments", jsonvalue.Arr(jsonvalue.Obj("value", value)))), false))
-	after, latest, unread := c.readEvent()
-	blind := unread == nil && !after.Get("comments").Exists()
-	switch {
-	case latest != nil && sameComment(value, latest.value),
-		blind && result.OK() && created(result.Body).Get("id").Int() == c.object:
-		return Posting{Posted: !replaced, Changed: replaced}
-	case result.Err != nil:
-		return Posting{Problem: refusal(result.Err)}
-	case unread != nil:
-		return Posting{Problem: "whether the comment was taken cannot be seen: " + unread.Error()}
+		"comments", jsonvalue.Arr(jsonvalue.Obj("value", value))))
+	for last := false; ; last = true {
+		result := c.do(write("POST", "/api/events/consume", body, false))
+		after, latest, unread := c.readEvent()
+		blind := unread == nil && !after.Get("comments").Exists()
+		switch {
+		case latest != nil && sameComment(value, latest.value),
+			blind && result.OK() && created(result.Body).Get("id").Int() == c.object:
+			return Posting{Posted: !replaced, Changed: replaced}
+		case result.OK():
+			return Posting{Problem: "ThreatQ accepted the comment but does not show it on event " + id(c.object)}
+		case last || blind || unread != nil || result.Err.Code != abi.CodeUnknown && result.Err.Status < 500:
+			return Posting{Problem: refusal(result.Err)}
+		}
 	}
-	return Posting{Problem: "ThreatQ accepted the comment but does not show it on event " + id(c.object)}
 }
 
 // sameComment compares the text we want with the stored one, of which a server
