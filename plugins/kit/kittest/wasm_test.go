@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -20,6 +21,7 @@ import (
 	"fn-threatq/host/threatq/threatqtest"
 	addindicator "fn-threatq/plugins/add-indicator"
 	historicalsync "fn-threatq/plugins/historical-sync"
+	importattachment "fn-threatq/plugins/import-attachment"
 	"fn-threatq/plugins/kit/kittest"
 	syncincident "fn-threatq/plugins/sync-incident"
 	syncindicator "fn-threatq/plugins/sync-indicator"
@@ -47,7 +49,7 @@ func TestWarmUpIsTheLastTurnOfADialogue(t *testing.T) {
 	}
 }
 
-var names = []string{"add-indicator", "historical-sync", "sync-incident", "sync-indicator"}
+var names = []string{"add-indicator", "historical-sync", "import-attachment", "sync-incident", "sync-indicator"}
 
 // TestModulesAnswerAsTheRulesDoNatively plays dialogues that were had natively
 // through the built modules: each turn must answer the same bytes.
@@ -88,7 +90,7 @@ func dialogue(t testing.TB, name string) *kittest.World {
 	t.Helper()
 	rules := map[string]map[string]guest.Rule{
 		"sync-incident": syncincident.Rules(), "sync-indicator": syncindicator.Rules(), "add-indicator": addindicator.Rules(),
-		"historical-sync": historicalsync.Rules(),
+		"historical-sync": historicalsync.Rules(), "import-attachment": importattachment.Rules(),
 	}[name]
 	w := kittest.New(t, rules, "../../"+name+"/manifest.json", resilienttest.Options{Now: now}, threatqtest.Options{Now: now})
 	yes, high := abi.JSON(`"Yes"`), abi.JSON(`"High"`)
@@ -109,6 +111,15 @@ func dialogue(t testing.TB, name string) *kittest.World {
 		}
 		w.Run(abi.Action{ID: "m1", Kind: abi.KindRule, Name: "threatq_historical_sync", Object: "incident", IncidentID: resilienttest.DefaultIncident,
 			Fields: map[string]abi.JSON{"threatq_created_after": abi.JSON("1577836800000"), "threatq_historical_sync_tasks": yes}})
+	case "import-attachment":
+		text := "hxxp://bad[.]example[.]com/x"
+		for i := range 25 {
+			text += fmt.Sprintf(" 198.51.100.%d", i)
+		}
+		task := w.SOAR.AddTask(resilienttest.DefaultIncident, map[string]any{"name": "Collect headers"})
+		attachment := w.SOAR.AddAttachment(resilienttest.DefaultIncident, task, "report.txt", "text/plain", []byte(text))
+		w.Run(abi.Action{ID: "m1", Kind: abi.KindRule, Name: "threatq_import_attachment", Object: "attachment", IncidentID: resilienttest.DefaultIncident,
+			TaskID: task, AttachmentID: attachment, Fields: map[string]abi.JSON{"threatq_parse_indicators": yes, "threatq_indicator_status": abi.JSON(`"Active"`)}})
 	case "add-indicator":
 		text, err := json.Marshal("evil.example.com")
 		require.NoError(t, err)
