@@ -202,6 +202,9 @@ func (e *envelope) describe(a *abi.Action) {
 	}
 	if e.Note != nil {
 		a.NoteID = e.Note.ID
+		if a.TaskID == 0 {
+			a.TaskID = e.Note.TaskID
+		}
 	}
 	if e.Attachment != nil {
 		a.AttachmentID, a.Snapshot.Name = e.Attachment.ID, e.Attachment.Name

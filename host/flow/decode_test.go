@@ -138,6 +138,9 @@ func TestEachObjectOfTheEnvelopeIsNamedByItsID(t *testing.T) {
 		want.Operation, want.Object, want.User, want.Snapshot.IncidentName = "created", object, "Ada Analyst", "Phishing"
 		assert.Equal(t, &want, got, object)
 	}
+	got, err := decode(t, b, "ActionDataDTO", `{"action_id":1,"object_type":2,"incident":{"id":7,"name":"P","org_id":201},"note":{"id":4,"task_id":3},"task":null}`)
+	require.NoError(t, err)
+	assert.EqualValues(t, 3, got.TaskID, "the note tells its task when the message does not")
 }
 
 func TestOddEnvelopesAreTaken(t *testing.T) {
