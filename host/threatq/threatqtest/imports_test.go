@@ -3,6 +3,7 @@ package threatqtest_test
 import (
 	"fmt"
 	"net/http"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -162,4 +163,24 @@ func TestGenericTextParser(t *testing.T) {
 		"eve.evil@example.org": id("Email%20Address"), "mail.example.net": id("FQDN"), "a.example.com/p?q=1": id("URL"),
 		md5: id("MD5"), "203.0.113.9": id("IP%20Address"),
 	}, got)
+}
+
+func TestImportsAtOnce(t *testing.T) {
+	c := start(t, threatqtest.Options{})
+	var group sync.WaitGroup
+	for worker := range 8 {
+		group.Go(func() {
+			name := fmt.Sprintf("%d.txt", worker)
+			c.chunk(name, fmt.Sprintf("198.51.100.%d and 203.0.113.1", worker))
+			file := c.must("POST", "/api/attachments", fmt.Sprintf(`{"name":%q,"title":"T","type":"PDF"}`, name)).one()
+			row := c.must("POST", "/api/imports", fmt.Sprintf(`{"attachment_id":%v,"normalize":true,"content_type_id":%d}`, file["id"], genericText)).one()
+			c.must("GET", fmt.Sprintf("/api/imports/%v/indicators", row["id"]), "")
+			c.must("GET", fmt.Sprintf("/api/imports/%v/commit", row["id"]), "")
+			assert.NotEmpty(t, c.s.Imports())
+			assert.NotEmpty(t, c.s.Snapshot())
+		})
+	}
+	group.Wait()
+	assert.Len(t, c.s.Files(), 8)
+	assert.Len(t, c.s.Indicators(), 9)
 }
