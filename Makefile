@@ -44,7 +44,7 @@ check: plugins ## format, vet, linter, tidy, generated files, import directions
 	$(GO) run ./tools/gendocs -check
 	$(GO) test -run 'TestImportsGoOneWay|TestEachPackageHasOnePackageComment|TestGuestsStayLean' ./host
 
-generate: ## rewrite what is generated: the configuration table of README.md
+generate: ## rewrite what is generated: the configuration table, the reference of the rules
 	$(GO) run ./tools/gendocs
 
 test-activemq: warm ## the broker and end-to-end suites on a real ActiveMQ over TLS

@@ -1,5 +1,6 @@
-// Command gendocs writes the generated part of README.md: the table of all
-// configuration keys, between two marker lines.
+// Command gendocs writes the generated parts of the documents, each between two
+// marker lines: the table of all configuration keys in README.md, and the
+// reference of all rules and functions in plugins/README.md.
 //
 // A marker is a line that Markdown does not show; what stands between the two
 // is not written by hand. Current means that it is what the code says.
@@ -11,15 +12,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"fn-threatq/host/config"
-)
-
-const (
-	beginMarker = "<!-- config:begin -->"
-	endMarker   = "<!-- config:end -->"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stderr)) }
@@ -29,7 +26,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stderr)) }
 func run(args []string, stderr io.Writer) int {
 	flags := flag.NewFlagSet("gendocs", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	path := flags.String("readme", "README.md", "the document that holds the markers")
+	root := flags.String("root", ".", "the folder of the project")
 	check := flags.Bool("check", false, "change nothing, and fail when the document is not current")
 	if err := flags.Parse(args); err != nil {
 		return 2
@@ -38,22 +35,43 @@ func run(args []string, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "gendocs: unexpected argument %q\n", flags.Arg(0))
 		return 2
 	}
-	if err := update(*path, config.Reference(), *check); err != nil {
-		fmt.Fprintln(stderr, "gendocs:", err)
-		return 1
+	code := 0
+	for _, part := range []part{
+		{"README.md", "config", func() (string, error) { return config.Reference(), nil }},
+		{"plugins/README.md", "rules", func() (string, error) { return rulesReference(filepath.Join(*root, "plugins")) }},
+	} {
+		if err := part.update(*root, *check); err != nil {
+			fmt.Fprintln(stderr, "gendocs:", err)
+			code = 1
+		}
 	}
-	return 0
+	return code
+}
+
+// part is a generated part of a document, between the lines <!-- NAME:begin -->
+// and <!-- NAME:end -->.
+type part struct {
+	document, name string
+	text           func() (string, error)
+}
+
+func (p part) update(root string, check bool) error {
+	text, err := p.text()
+	if err != nil {
+		return err
+	}
+	return update(filepath.Join(root, p.document), p.name, text, check)
 }
 
 // update puts the reference between the markers of the document, or only
 // checks that it stands there.
-func update(path, reference string, check bool) error {
+func update(path, name, reference string, check bool) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
 	current := string(text)
-	fresh, err := splice(current, reference)
+	fresh, err := splice(current, name, reference)
 	switch {
 	case err != nil:
 		return fmt.Errorf("%s: %w", path, err)
@@ -66,8 +84,9 @@ func update(path, reference string, check bool) error {
 }
 
 // splice replaces the lines between the markers.
-func splice(document, reference string) (string, error) {
+func splice(document, name, reference string) (string, error) {
 	lines := strings.Split(document, "\n")
+	beginMarker, endMarker := "<!-- "+name+":begin -->", "<!-- "+name+":end -->"
 	begin, err := find(lines, beginMarker)
 	if err != nil {
 		return "", err
