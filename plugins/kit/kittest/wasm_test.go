@@ -23,8 +23,11 @@ import (
 	historicalsync "fn-threatq/plugins/historical-sync"
 	importattachment "fn-threatq/plugins/import-attachment"
 	"fn-threatq/plugins/kit/kittest"
+	settaskstatus "fn-threatq/plugins/set-task-status"
+	synccomment "fn-threatq/plugins/sync-comment"
 	syncincident "fn-threatq/plugins/sync-incident"
 	syncindicator "fn-threatq/plugins/sync-indicator"
+	synctask "fn-threatq/plugins/sync-task"
 	"fn-threatq/tools/buildplugins/build"
 )
 
@@ -49,7 +52,7 @@ func TestWarmUpIsTheLastTurnOfADialogue(t *testing.T) {
 	}
 }
 
-var names = []string{"add-indicator", "historical-sync", "import-attachment", "sync-incident", "sync-indicator"}
+var names = []string{"add-indicator", "historical-sync", "import-attachment", "set-task-status", "sync-comment", "sync-incident", "sync-indicator", "sync-task"}
 
 // TestModulesAnswerAsTheRulesDoNatively plays dialogues that were had natively
 // through the built modules: each turn must answer the same bytes.
@@ -91,6 +94,7 @@ func dialogue(t testing.TB, name string) *kittest.World {
 	rules := map[string]map[string]guest.Rule{
 		"sync-incident": syncincident.Rules(), "sync-indicator": syncindicator.Rules(), "add-indicator": addindicator.Rules(),
 		"historical-sync": historicalsync.Rules(), "import-attachment": importattachment.Rules(),
+		"sync-comment": synccomment.Rules(), "sync-task": synctask.Rules(), "set-task-status": settaskstatus.Rules(),
 	}[name]
 	w := kittest.New(t, rules, "../../"+name+"/manifest.json", resilienttest.Options{Now: now}, threatqtest.Options{Now: now})
 	yes, high := abi.JSON(`"Yes"`), abi.JSON(`"High"`)
@@ -120,6 +124,15 @@ func dialogue(t testing.TB, name string) *kittest.World {
 		attachment := w.SOAR.AddAttachment(resilienttest.DefaultIncident, task, "report.txt", "text/plain", []byte(text))
 		w.Run(abi.Action{ID: "m1", Kind: abi.KindRule, Name: "threatq_import_attachment", Object: "attachment", IncidentID: resilienttest.DefaultIncident,
 			TaskID: task, AttachmentID: attachment, Fields: map[string]abi.JSON{"threatq_parse_indicators": yes, "threatq_indicator_status": abi.JSON(`"Active"`)}})
+	case "sync-comment":
+		note := w.SOAR.AddNote(resilienttest.DefaultIncident, 17, "<div>Blocked on the <b>proxy</b></div>")
+		w.Run(abi.Action{ID: "m1", Kind: abi.KindRule, Name: "threatq_sync_comment", Object: "note", IncidentID: resilienttest.DefaultIncident, TaskID: 17, NoteID: note})
+	case "sync-task":
+		w.ThreatQ.Seed(threatqtest.Object{Collection: "tasks", Name: "Resilient #2095 / task 17: Old name"})
+		w.Run(abi.Action{ID: "m1", Kind: abi.KindRule, Name: "threatq_sync_task", Object: "task", IncidentID: resilienttest.DefaultIncident, TaskID: 17})
+	case "set-task-status":
+		w.Run(abi.Action{ID: "m1", Kind: abi.KindRule, Name: "threatq_set_task_status", Object: "task", IncidentID: resilienttest.DefaultIncident, TaskID: 17,
+			Fields: map[string]abi.JSON{"threatq_task_status": abi.JSON(`"In Progress"`)}})
 	case "add-indicator":
 		text, err := json.Marshal("evil.example.com")
 		require.NoError(t, err)
