@@ -3,6 +3,7 @@ package kit
 import (
 	"strconv"
 	"strings"
+	"unicode"
 
 	"fn-threatq/abi"
 	"fn-threatq/abi/guest"
@@ -22,63 +23,127 @@ type NewArtifact struct{ Type, Value, Description string }
 func (k *Kit) NewArtifacts(event int64) ([]NewArtifact, Tally) {
 	var rows []jsonvalue.Value
 	var err *guest.CallError
-	var types names
 	var artifacts []Artifact
-	var labels map[string]bool
+	var types artifactTypes
 	k.Together(
 		func() { rows, err = k.rows("/api/events/"+id(event)+"/indicators", "type,status") },
-		func() { types = k.indicatorTypes() },
+		func() { k.indicatorTypes() },
 		func() { artifacts = k.Artifacts() },
-		func() { labels = k.artifactTypes() })
+		func() { types = k.artifactTypes() })
 	if err != nil {
 		k.GiveUp(err)
 	}
-	var tally Tally
-	present := map[[2]string]bool{}
-	for _, a := range artifacts {
-		present[artifactKey(a.TypeName, a.Value)] = true
-	}
-	o := typing.Reverse{SyncPasswords: k.SettingBool("sync_passwords")}
-	if len(labels) > 0 {
-		o.HasArtifactType = func(label string) bool { return labels[label] }
-	}
-	limit := k.maxRelated()
-	var list []NewArtifact
+	p := k.newPlan(artifacts, types)
 	for _, row := range rows {
-		if !row.Get("deleted_at").IsNull() {
-			continue
+		i := k.indicatorOf(row)
+		if label := p.label(i); label != "" && row.Get("deleted_at").IsNull() {
+			p.add(i, label, Imported+" event "+id(event)+".")
 		}
-		kind := typeName(row.Get("type"))
-		if kind == "" {
-			kind = types.name(row.Get("type_id").Int())
-		}
-		value := strings.TrimSpace(row.Get("value").Text())
-		label := typing.ArtifactType(kind, value, o)
-		if label == "" || value == "" {
-			continue
-		}
-		tally.All++
-		key := artifactKey(label, value)
-		if present[key] || present[artifactKey("String", value)] {
-			tally.Present++
-			continue
-		}
-		present[key] = true
-		if len(list) == limit {
-			tally.fail("more than " + strconv.Itoa(limit) + " new indicators, the rest was left out (setting max_related)")
-			continue
-		}
-		list = append(list, NewArtifact{label, value, k.importedText(event, row, kind)})
 	}
-	return list, tally
+	if p.left > 0 {
+		p.tally.fail("more than " + strconv.Itoa(p.limit) + " new indicators, the rest was left out (setting max_related)")
+	}
+	return p.list, p.tally
 }
 
-func (k *Kit) importedText(event int64, row jsonvalue.Value, kind string) string {
-	description := Imported + " event " + id(event) + ". Type: " + kind + "."
-	if status := typeName(row.Get("status")); status != "" {
-		description += " Status: " + status + "."
+// artifactPlan collects the artifacts to be added to an incident.
+type artifactPlan struct {
+	*Kit
+	types   artifactTypes
+	reverse typing.Reverse
+	present map[[2]string]bool
+	limit   int
+	list    []NewArtifact
+	tally   Tally
+	// left counts new ones beyond the limit.
+	left int
+}
+
+func (k *Kit) newPlan(artifacts []Artifact, types artifactTypes) *artifactPlan {
+	p := &artifactPlan{Kit: k, types: types, limit: k.maxRelated(), present: map[[2]string]bool{}}
+	for _, a := range artifacts {
+		p.present[artifactKey(a.TypeName, a.Value)] = true
 	}
-	return description + " " + k.IndicatorURL(row.Get("id").Int())
+	p.reverse.SyncPasswords = k.SettingBool("sync_passwords")
+	if len(types) > 0 {
+		p.reverse.HasArtifactType = func(label string) bool { _, has := types[label]; return has }
+	}
+	return p
+}
+
+// label is the artifact type of an indicator; empty when it must not be added.
+func (p *artifactPlan) label(i Indicator) string {
+	value := strings.TrimSpace(i.Value)
+	if value == "" {
+		return ""
+	}
+	return typing.ArtifactType(i.Type, value, p.reverse)
+}
+
+// add plans an artifact unless it is there, under its type or as String.
+func (p *artifactPlan) add(i Indicator, label, origin string) {
+	value := strings.TrimSpace(i.Value)
+	p.tally.All++
+	switch {
+	case p.takes(label, value):
+	case len(p.list) == p.limit:
+		p.left++
+	default:
+		p.list = append(p.list, NewArtifact{label, value, p.importedText(i, origin)})
+	}
+}
+
+// takes notes that the incident has the artifact, and counts it if it had it
+// before.
+func (p *artifactPlan) takes(label, value string) bool {
+	key := artifactKey(label, value)
+	if p.present[key] || p.present[artifactKey(stringType, value)] {
+		p.tally.Present++
+		return true
+	}
+	p.present[key] = true
+	return false
+}
+
+func (k *Kit) importedText(i Indicator, origin string) string {
+	description := origin + " Type: " + i.Type + "."
+	if i.Status != "" {
+		description += " Status: " + i.Status + "."
+	}
+	return description + " " + k.IndicatorURL(i.ID)
+}
+
+// checkPatterns plans as String what does not fit its artifact type. A type whose
+// pattern cannot be read, or not be understood, is left to SOAR to check.
+func (p *artifactPlan) checkPatterns() {
+	patterns := map[string]*pattern{}
+	splits := map[string]bool{}
+	var strands []func()
+	for _, a := range p.list {
+		if _, asked := patterns[a.Type]; asked || a.Type == stringType || p.types[a.Type] == 0 {
+			continue
+		}
+		patterns[a.Type] = nil
+		strands = append(strands, func() {
+			kind := p.do(get(abi.Resilient, "/artifact_types/"+id(p.types[a.Type]), nil)).Body
+			splits[a.Type] = kind.Get("multi_aware").Bool()
+			if text := kind.Get("reg_exp").Text(); text != "" {
+				patterns[a.Type] = compilePattern(text)
+			}
+		})
+	}
+	p.Together(strands...)
+	fitting := p.list[:0]
+	for _, a := range p.list {
+		if !patterns[a.Type].mayFit(a.Value) || splits[a.Type] && strings.ContainsFunc(a.Value, unicode.IsSpace) {
+			a.Type = stringType
+			if p.takes(stringType, a.Value) {
+				continue
+			}
+		}
+		fitting = append(fitting, a)
+	}
+	p.list = fitting
 }
 
 func (k *Kit) maxRelated() int {
@@ -88,25 +153,55 @@ func (k *Kit) maxRelated() int {
 	return 500
 }
 
-// artifactKey compares artifacts; values of some types have no case, and for
-// the rest two that differ in case alone are no loss.
+// stringType is the artifact type that takes any value.
+const stringType = "String"
+
+// artifactKey compares artifacts by type and value: hashes and hosts without
+// case, and so what may be one as a String (contract: find related indicators).
 func artifactKey(label, value string) [2]string {
-	return [2]string{strings.ToLower(label), strings.ToLower(strings.TrimSpace(value))}
+	value = strings.TrimSpace(value)
+	switch {
+	case strings.HasSuffix(label, " Hash"):
+		value = strings.ToLower(value)
+	case strings.EqualFold(label, "Email Sender"):
+		at := strings.LastIndexByte(value, '@') + 1
+		value = value[:at] + strings.ToLower(value[at:])
+	case strings.EqualFold(label, "URL"):
+		value = lowerHost(value)
+	}
+	switch strings.ToLower(label) {
+	case "ip address", "dns name", "network cidr range", "mac address", "threat cve id", "string":
+		value = strings.ToLower(value)
+	}
+	return [2]string{strings.ToLower(label), value}
 }
 
-// artifactTypes are the labels that the organization has; empty when unknown.
-func (k *Kit) artifactTypes() map[string]bool {
+// lowerHost lowers scheme and host of a URL, which ends at the path.
+func lowerHost(url string) string {
+	start := 0
+	if scheme := strings.Index(url, "://"); scheme >= 0 {
+		start = scheme + len("://")
+	}
+	end := start + strings.IndexAny(url[start:]+"/", "/?#")
+	return strings.ToLower(url[:end]) + url[end:]
+}
+
+// artifactTypes are the ids of the artifact types that the organization has, by
+// label; empty when unknown.
+type artifactTypes map[string]int64
+
+func (k *Kit) artifactTypes() artifactTypes {
 	result := k.do(get(abi.Resilient, "/types/artifact/fields/type", nil))
-	labels := map[string]bool{}
+	types := artifactTypes{}
 	if result.Err != nil {
-		return labels
+		return types
 	}
 	for option := range result.Body.Get("values").Items() {
 		if enabled := option.Get("enabled"); enabled.IsNull() || enabled.Bool() {
-			labels[option.Get("label").Text()] = true
+			types[option.Get("label").Text()] = option.Get("value").Int()
 		}
 	}
-	return labels
+	return types
 }
 
 // PostArtifacts adds the first batch of the list and returns the rest.
@@ -132,8 +227,8 @@ func (k *Kit) PostArtifacts(list []NewArtifact, tally *Tally) []NewArtifact {
 // the artifact type.
 func (k *Kit) postArtifact(a NewArtifact) string {
 	result := k.do(a.call(k.IncidentID))
-	if result.Status == 400 && a.Type != "String" {
-		a.Type = "String"
+	if result.Status == 400 && a.Type != stringType {
+		a.Type = stringType
 		result = k.do(a.call(k.IncidentID))
 	}
 	switch {
