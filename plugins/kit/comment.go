@@ -3,8 +3,6 @@ package kit
 import (
 	"strings"
 
-	"golang.org/x/text/unicode/norm"
-
 	"fn-threatq/abi"
 	"fn-threatq/abi/guest"
 	"fn-threatq/abi/guest/jsonvalue"
@@ -235,5 +233,5 @@ func sameComment(wanted, stored string) bool {
 }
 
 func comparableComment(s string) string {
-	return norm.NFC.String(strings.TrimSpace(strings.ReplaceAll(s, "\r\n", "\n")))
+	return text.Normal(strings.TrimSpace(strings.ReplaceAll(s, "\r\n", "\n")))
 }

@@ -97,8 +97,11 @@ func SameDescription(a, b string) bool {
 }
 
 func comparable(s string) string {
-	return norm.NFC.String(strings.Join(strings.Fields(Plain(s)), " "))
+	return Normal(strings.Join(strings.Fields(Plain(s)), " "))
 }
+
+// Normal brings a text into the normal form (NFC) in which texts are compared.
+func Normal(s string) string { return norm.NFC.String(s) }
 
 // Time writes milliseconds since 1970 as "YYYY-MM-DD HH:MM:SS" in UTC, the form in which ThreatQ reads and writes time.
 // Years without four digits give "".
