@@ -192,55 +192,90 @@ func taskOfName(incident int64, name string) int64 {
 // Ensure creates the tasks that ThreatQ lacks and links all to the event. A task
 // that exists is not refreshed: that is Sync Task's work.
 func (f *FoundTasks) Ensure(event int64, tasks []Task) []EnsuredTask {
-	return f.ensure(event, tasks, false)
+	return f.ensure(event, tasks, finish{do: func(Task, int64, *EnsuredTask) {}})
 }
 
 // Sync is Ensure, and brings those that exist up to date.
 func (f *FoundTasks) Sync(event int64, tasks []Task) []EnsuredTask {
-	return f.ensure(event, tasks, true)
+	return f.ensure(event, tasks, finish{owners: true, do: f.update})
 }
 
-func (f *FoundTasks) ensure(event int64, tasks []Task, update bool) []EnsuredTask {
+// SetStatus is Ensure for one task, and gives it a status if it has another one.
+func (f *FoundTasks) SetStatus(event int64, task Task, status int64) EnsuredTask {
+	return f.ensure(event, []Task{task}, finish{do: func(_ Task, _ int64, e *EnsuredTask) {
+		if e.Status != status && e.put(f.kit, jsonvalue.Obj("status_id", status)) {
+			e.Status = status
+		}
+	}})[0]
+}
+
+// finish is what is done to each task once it is there. Its assignee is 0 where
+// ThreatQ does not know the owner; owners says that do needs it for all tasks.
+type finish struct {
+	owners bool
+	do     func(t Task, assignee int64, e *EnsuredTask)
+}
+
+func (f *FoundTasks) ensure(event int64, tasks []Task, last finish) []EnsuredTask {
 	var all []EnsuredTask
 	for some := range slices.Chunk(tasks, batchTasks) {
-		all = append(all, f.ensureSome(event, some, update)...)
+		ensured := make([]EnsuredTask, len(some))
+		var missing []int
+		for i, t := range some {
+			if row, ok := f.rows[t.ID]; ok {
+				ensured[i] = EnsuredTask{ID: row.id, Status: row.status}
+			} else {
+				missing = append(missing, i)
+			}
+		}
+		f.kit.Together(
+			func() { f.linkFound(event, ensured) },
+			func() { f.write(event, some, ensured, missing, last) })
+		all = append(all, ensured...)
 	}
 	return all
 }
 
-func (f *FoundTasks) ensureSome(event int64, tasks []Task, update bool) []EnsuredTask {
-	k := f.kit
+// linkFound links the tasks that were found to the event, unless they are.
+func (f *FoundTasks) linkFound(event int64, ensured []EnsuredTask) {
+	var found []*EnsuredTask
+	for i := range ensured {
+		if ensured[i].ID != 0 {
+			found = append(found, &ensured[i])
+		}
+	}
+	linked := f.linked(event)
+	var strands []func()
+	for _, e := range found {
+		if !linked[e.ID] {
+			strands = append(strands, func() { e.link(f.kit, event) })
+		}
+	}
+	f.kit.Together(strands...)
+}
+
+// write creates and links what is missing, and finishes all.
+func (f *FoundTasks) write(event int64, tasks []Task, ensured []EnsuredTask, missing []int, last finish) {
 	var owners []Owner
-	for _, t := range tasks {
-		if update || f.ID(t.ID) == 0 {
+	for i, t := range tasks {
+		if last.owners || ensured[i].ID == 0 {
 			owners = append(owners, t.Owner)
 		}
 	}
-	var assignees map[Owner]int64
-	var linked map[int64]bool
-	k.Together(
-		func() { assignees = k.assignees(owners) },
-		func() { linked = f.linked(event) })
-	ensured := f.create(tasks, assignees)
+	assignees := f.kit.assignees(owners)
+	f.create(tasks, ensured, missing, assignees)
 	var strands []func()
-	for i, t := range tasks {
-		e := &ensured[i]
-		if e.ID == 0 {
-			continue
-		}
-		if !linked[e.ID] {
-			strands = append(strands, func() {
-				if err := k.linkTask(e.ID, event); err != nil {
-					e.report("it could not be linked to event " + id(event) + ": " + err.Error())
-				}
-			})
-		}
-		if update && !e.Created {
-			strands = append(strands, func() { k.updateTask(f.rows[t.ID], t, assignees[t.Owner], e) })
+	for _, i := range missing {
+		if e := &ensured[i]; e.ID != 0 {
+			strands = append(strands, func() { e.link(f.kit, event) })
 		}
 	}
-	k.Together(strands...)
-	return ensured
+	for i, t := range tasks {
+		if e := &ensured[i]; e.ID != 0 {
+			strands = append(strands, func() { last.do(t, assignees[t.Owner], e) })
+		}
+	}
+	f.kit.Together(strands...)
 }
 
 func (e *EnsuredTask) report(problem string) {
@@ -250,8 +285,11 @@ func (e *EnsuredTask) report(problem string) {
 	e.Problem = problem
 }
 
-func (k *Kit) linkTask(task, event int64) *guest.CallError {
-	return k.do(write("POST", "/api/tasks/"+id(task)+"/events", jsonvalue.Obj("id", event), true)).Err
+func (e *EnsuredTask) link(k *Kit, event int64) {
+	err := k.do(write("POST", "/api/tasks/"+id(e.ID)+"/events", jsonvalue.Obj("id", event), true)).Err
+	if err != nil {
+		e.report("it could not be linked to event " + id(event) + ": " + err.Error())
+	}
 }
 
 // linked are the ids of those tasks found that are linked to the event. Linking

@@ -234,10 +234,12 @@ func TestOfTwoHostsTheLaterTaskIsDeleted(t *testing.T) {
 
 func TestLaterTaskStaysWhenSomethingIsLinkedToIt(t *testing.T) {
 	for name, disturb := range map[string]func(w *taskWorld){
-		"a comment":          func(w *taskWorld) { w.ThreatQ.AddComment("tasks", 42, "Mine") },
-		"a link":             func(w *taskWorld) { w.ThreatQ.Link("tasks", 42, "events", 55) },
-		"it cannot be known": func(w *taskWorld) { w.ThreatQ.Inject(threatqtest.Fault{PathPrefix: "/api/tasks/42/indicators", Status: 500, Times: -1}) },
-		"it is refused":      func(w *taskWorld) { w.ThreatQ.Inject(threatqtest.Fault{Method: "DELETE", Status: 400}) },
+		"a comment": func(w *taskWorld) { w.ThreatQ.AddComment("tasks", 42, "Mine") },
+		"a link":    func(w *taskWorld) { w.ThreatQ.Link("tasks", 42, "events", 55) },
+		"it cannot be known": func(w *taskWorld) {
+			w.ThreatQ.Inject(threatqtest.Fault{PathPrefix: "/api/tasks/42/indicators", Status: 500, Times: -1})
+		},
+		"it is refused": func(w *taskWorld) { w.ThreatQ.Inject(threatqtest.Fault{Method: "DELETE", Status: 400}) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newTaskWorld(t, resilienttest.Options{}, threatqtest.Options{})

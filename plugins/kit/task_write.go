@@ -11,17 +11,8 @@ import (
 
 // create makes the tasks that were not found. The call is not safe to repeat:
 // when its outcome is unknown we look first, and then try once more at most.
-func (f *FoundTasks) create(tasks []Task, assignees map[Owner]int64) []EnsuredTask {
+func (f *FoundTasks) create(tasks []Task, ensured []EnsuredTask, missing []int, assignees map[Owner]int64) {
 	k := f.kit
-	ensured := make([]EnsuredTask, len(tasks))
-	var missing []int
-	for i, t := range tasks {
-		if row, ok := f.rows[t.ID]; ok {
-			ensured[i] = EnsuredTask{ID: row.id, Status: row.status}
-		} else {
-			missing = append(missing, i)
-		}
-	}
 	for last := false; len(missing) > 0; last = true {
 		posted := make([]postedTask, len(missing))
 		var strands []func()
@@ -31,7 +22,6 @@ func (f *FoundTasks) create(tasks []Task, assignees map[Owner]int64) []EnsuredTa
 		k.Together(strands...)
 		missing = f.settle(tasks, ensured, missing, posted, last)
 	}
-	return ensured
 }
 
 // postedTask is the outcome of one create call; without id and error it is not
@@ -139,9 +129,13 @@ func (k *Kit) removeTask(mine, oldest int64) {
 	k.Log("tasks " + id(oldest) + " and " + id(mine) + " of ThreatQ stand for the same task of incident " + id(k.IncidentID) + "; join them by hand")
 }
 
-// updateTask writes what differs. The status stays what its user made of it;
-// only closing the task in SOAR makes it Done.
-func (k *Kit) updateTask(row taskRow, t Task, assignee int64, e *EnsuredTask) {
+// update writes what differs. The status stays what its user made of it; only
+// closing the task in SOAR makes it Done.
+func (f *FoundTasks) update(t Task, assignee int64, e *EnsuredTask) {
+	if e.Created {
+		return
+	}
+	k, row := f.kit, f.rows[t.ID]
 	var name, description, due, owner, status any = jsonvalue.Omit, jsonvalue.Omit, jsonvalue.Omit, jsonvalue.Omit, jsonvalue.Omit
 	changed := false
 	if n := k.taskName(t); !sameText(n, row.name) {
@@ -168,13 +162,6 @@ func (k *Kit) updateTask(row taskRow, t Task, assignee int64, e *EnsuredTask) {
 	body := jsonvalue.Obj("name", name, "description", description, "due_at", due, "assignee_source_id", owner, "status_id", status)
 	if e.put(k, body) && status == TaskDone {
 		e.Status = TaskDone
-	}
-}
-
-// SetTaskStatus gives a task a status in ThreatQ, if it has another one.
-func (k *Kit) SetTaskStatus(e *EnsuredTask, status int64) {
-	if e.Status != status && e.put(k, jsonvalue.Obj("status_id", status)) {
-		e.Status = status
 	}
 }
 

@@ -49,11 +49,7 @@ func setTaskStatus(a *guest.Action) guest.Reply {
 	if event == nil {
 		event = k.CreateEvent()
 	}
-	ensured := found.Ensure(event.ID, []kit.Task{task})[0]
-	if ensured.ID != 0 {
-		k.SetTaskStatus(&ensured, status)
-	}
-	return report(k, task, status, ensured)
+	return report(k, task, status, found.SetStatus(event.ID, task, status))
 }
 
 // chosen is the id of the status that the user chose.
