@@ -162,14 +162,16 @@ func assign(n, m int, fits func(i, j int) bool) []int {
 	var seen []bool
 	var place func(i int) bool
 	place = func(i int) bool {
-		for j := range m {
-			if seen[j] || !fits(i, j) {
-				continue
-			}
-			seen[j] = true
-			if owner[j] < 0 || place(owner[j]) {
-				owner[j], pairs[i] = i, j
-				return true
+		for _, free := range []bool{true, false} {
+			for j := range m {
+				if seen[j] || free != (owner[j] < 0) || !fits(i, j) {
+					continue
+				}
+				seen[j] = true
+				if free || place(owner[j]) {
+					owner[j], pairs[i] = i, j
+					return true
+				}
 			}
 		}
 		return false

@@ -136,7 +136,11 @@ func flatten(v *value) (texts []string) {
 			}
 		}
 	default:
-		texts = append(texts, v.text)
+		// The client reads numbers as floating point.
+		var scalar any
+		if err := json.Unmarshal(v.json(), &scalar); err == nil {
+			texts = append(texts, string(mustJSON(scalar)))
+		}
 	}
 	return texts
 }

@@ -144,17 +144,43 @@ func headText(hold []string, progress string, state bool) string {
 	return b.String()
 }
 
+// messageText writes a message as it is, or as a JSON string when a part of it
+// could be taken for something else.
+func messageText(text string) string {
+	odd := strings.HasPrefix(text, `"`) || strings.IndexFunc(text, func(r rune) bool { return unicode.IsControl(r) && r != '\n' }) >= 0
+	for _, line := range lines(text) {
+		_, isMarker := marker(line)
+		odd = odd || isMarker || line == resultsLine
+	}
+	if odd {
+		return string(jsonvalue.AppendString(nil, text))
+	}
+	return text
+}
+
+// readMessage reads what messageText writes. Only the newlines at the end of a
+// message do not count: nobody sees them.
+func readMessage(text string) string {
+	text = strings.TrimRight(text, "\n")
+	if strings.HasPrefix(text, `"`) {
+		if v, err := parseValue(text); err == nil {
+			return v.text
+		}
+	}
+	return text
+}
+
 // endingOf is the end of a play, or nil.
 func endingOf(out *abi.Output) (*ending, error) {
 	switch {
 	case out.Fail != nil:
-		return &ending{fail: true, code: out.Fail.Code, retry: out.Fail.Retry, message: out.Fail.Message}, nil
+		return &ending{fail: true, code: out.Fail.Code, retry: out.Fail.Retry, message: strings.TrimRight(out.Fail.Message, "\n")}, nil
 	case out.Reply != nil:
 		results, err := parseValue(string(out.Reply.Results))
 		if err != nil {
 			return nil, fmt.Errorf("the results of the reply are not JSON: %w", err)
 		}
-		return &ending{success: out.Reply.Success, message: out.Reply.Message, results: results}, nil
+		return &ending{success: out.Reply.Success, message: strings.TrimRight(out.Reply.Message, "\n"), results: results}, nil
 	}
 	return nil, nil
 }
@@ -174,8 +200,8 @@ func (e *ending) text() string {
 		b.WriteString("-- " + sectionReply + " --\nfailed")
 	}
 	b.WriteByte('\n')
-	if message := strings.TrimRight(e.message, "\n"); message != "" {
-		b.WriteString(message + "\n")
+	if e.message != "" {
+		b.WriteString(messageText(e.message) + "\n")
 	}
 	if e.results != nil {
 		b.WriteString(resultsLine + "\n" + e.results.pretty())
@@ -186,13 +212,13 @@ func (e *ending) text() string {
 // matches reports whether the story ends as this pattern wants it.
 func (e *ending) matches(got *ending) bool {
 	return e.fail == got.fail && e.success == got.success && e.code == got.code && e.retry == got.retry &&
-		matchText(e.message, strings.TrimRight(got.message, "\n")) && matches(e.results, got.results)
+		matchText(e.message, got.message) && matches(e.results, got.results)
 }
 
 // kept is the end written as the pattern has it, wherever they match.
 func (e *ending) kept(got *ending) *ending {
 	out := *got
-	out.message = keptText(e.message, strings.TrimRight(got.message, "\n"))
+	out.message = keptText(e.message, got.message)
 	out.results = kept(e.results, got.results)
 	return &out
 }

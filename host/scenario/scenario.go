@@ -278,7 +278,7 @@ func readEnding(a *archive, part section, common commons) (*ending, error) {
 			return nil, a.fail(part, 0, "want the code of the failure, such as not_found, and `retry` behind it when it may pass")
 		}
 		e.code, e.retry = abi.ErrorCode(words[0]), len(words) == 2
-		e.message = strings.TrimRight(rest, "\n")
+		e.message = readMessage(rest)
 		return e, nil
 	}
 	if len(words) != 1 || words[0] != "success" && words[0] != "failed" {
@@ -286,7 +286,7 @@ func readEnding(a *archive, part section, common commons) (*ending, error) {
 	}
 	e.success = words[0] == "success"
 	message, results, ok := cutLine(rest, resultsLine)
-	e.message = strings.TrimRight(message, "\n")
+	e.message = readMessage(message)
 	if ok {
 		v, line, err := common.resolve(results)
 		if err == nil && v == nil {
