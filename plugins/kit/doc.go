@@ -10,6 +10,10 @@
 //   - A candidate is an indicator type and value that an artifact gives.
 //   - The source is the name under which everything is written to ThreatQ.
 //   - An own artifact is one that the integration itself made from an indicator.
+//   - A task of SOAR and its task in ThreatQ have one name; that of ThreatQ begins
+//     with the key `Resilient #<incident> / task <id>: `.
+//   - A note is what users write on an incident or task in SOAR, its comment what
+//     it becomes in ThreatQ. The footer of a comment names the note.
 //   - A strand is a part of a rule that runs side by side with others: see
 //     Kit.Together.
 //

@@ -224,8 +224,8 @@ func (k *Kit) createOnce(body jsonvalue.Raw) *Event {
 // keepOldest looks once more after a create: another host process may have made
 // the event at the same time. Both keep the one with the lower id, and whoever
 // made the higher one deletes it again, if nothing is linked to it. It was made
-// a turn ago, so it is no older than a minute. This is the only delete of an
-// object that the integration performs.
+// a turn ago, so it is no older than a minute. Apart from tasks made twice in
+// this way it is the only delete of an object that the integration performs.
 func (k *Kit) keepOldest(mine *Event) *Event {
 	oldest := k.FindEvent()
 	if oldest == nil {
