@@ -166,20 +166,42 @@ func TestEveryFailureOfASessionAbandonsIt(t *testing.T) {
 	}
 }
 
-// TestServiceThatGoesAwayInASession meets what ends an action everywhere else.
+// play answers the calls of a session with that end by itself.
+func play(t *testing.T, w *kittest.World, end string, answer func(abi.Call) abi.Result) *abi.Reply {
+	t.Helper()
+	dialogue := guesttest.Play(t, importattachment.Rules(), parsed(attach(w, "report.txt", report)), guesttest.Options{Site: w.Site()}, func(call abi.Call) abi.Result {
+		if strings.HasPrefix(call.Path, "/api/imports/") && strings.HasSuffix(call.Path, end) {
+			return answer(call)
+		}
+		return w.Perform(call)
+	})
+	require.NotNil(t, dialogue.Last().Reply)
+	return dialogue.Last().Reply
+}
+
+func TestAnswersThatAreTooLarge(t *testing.T) {
+	w := newWorld(t, threatqtest.Options{})
+	tooLarge := guesttest.Error(abi.CodeTooLarge, 200, "an answer of 9000000 bytes")
+	reply := play(t, w, "/commit", func(call abi.Call) abi.Result {
+		w.Perform(call)
+		return tooLarge
+	})
+	assert.True(t, reply.Success, reply.Message)
+	assert.Contains(t, reply.Message, "3 indicators imported as Review;", "the body of that answer is not needed")
+
+	w = newWorld(t, threatqtest.Options{})
+	reply = play(t, w, "/indicators", func(abi.Call) abi.Result { return tooLarge })
+	assert.False(t, reply.Success)
+	assert.Contains(t, reply.Message, "an answer of 9000000 bytes")
+	assert.Equal(t, threatqtest.ImportAbandoned, onlyImport(t, w).State)
+}
+
+// TestServiceThatGoesAwayInASessionAbandonsIt meets what ends an action everywhere else.
 func TestServiceThatGoesAwayInASessionAbandonsIt(t *testing.T) {
 	for _, code := range []abi.ErrorCode{abi.CodeLogin, abi.CodeUnreachable} {
 		for _, end := range []string{"/indicators", "/commit"} {
 			w := newWorld(t, threatqtest.Options{})
-			away := func(call abi.Call) abi.Result {
-				if strings.HasPrefix(call.Path, "/api/imports/") && strings.HasSuffix(call.Path, end) {
-					return guesttest.Error(code, 0, "not now")
-				}
-				return w.Perform(call)
-			}
-			dialogue := guesttest.Play(t, importattachment.Rules(), parsed(attach(w, "report.txt", report)), guesttest.Options{Site: w.Site()}, away)
-			reply := dialogue.Last().Reply
-			require.NotNil(t, reply)
+			reply := play(t, w, end, func(abi.Call) abi.Result { return guesttest.Error(code, 0, "not now") })
 			assert.False(t, reply.Success)
 			assert.Contains(t, reply.Message, "its indicators could not be parsed")
 			assert.Contains(t, reply.Message, "not now")
@@ -268,6 +290,15 @@ func TestIndicatorThatThreatQKeepsDifferently(t *testing.T) {
 	message := done(t, w, parsed(id))
 	assert.Contains(t, message, "4 indicators imported as Review, 1 not found in ThreatQ afterwards")
 	assert.Len(t, w.ThreatQ.Links("events", onlyEvent(t, w), "indicators"), 3)
+}
+
+func TestIndicatorOfTheParsedTypeIsTheOneThatIsLinked(t *testing.T) {
+	w := newWorld(t, threatqtest.Options{})
+	text := w.ThreatQ.AddIndicator("String", "evil.example.net", "Active", "Feed")
+	done(t, w, parsed(attach(w, "report.txt", report)))
+	linked := w.ThreatQ.Links("events", onlyEvent(t, w), "indicators")
+	assert.Len(t, linked, 3)
+	assert.NotContains(t, linked, text)
 }
 
 func manyAddresses(n int) string {

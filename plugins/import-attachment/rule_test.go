@@ -195,6 +195,14 @@ func TestFileOfAnotherServerWithOurTitleIsNotOurs(t *testing.T) {
 	assert.Equal(t, report, string(files[2].Content))
 }
 
+func TestServerThatIgnoresFiltersDoesNoHarm(t *testing.T) {
+	w := newWorld(t, threatqtest.Options{})
+	other := `{"data":[{"id":3,"name":"other.txt","title":"Resilient #2095 / attachment 1: other.txt","hash":"0cc175b9c0f1b6a831c399e269772661","malware_locked":1}]}`
+	w.ThreatQ.Inject(on("GET", "/api/attachments", threatqtest.Fault{Status: 200, Body: other, Times: -1}))
+	done(t, w, action(attach(w, "report.txt", report)))
+	assert.Equal(t, report, string(onlyFile(t, w).Content))
+}
+
 func TestTypesOfTheMenuAreThoseOfTheInstance(t *testing.T) {
 	for label, want := range map[string]string{
 		"Malware Sample": "Malware Sample", "Spearphish": "Spearphish Attachment", "PDF": "PDF",
@@ -311,12 +319,18 @@ func TestAttachmentThatIsDeletedMeanwhileChangesNothing(t *testing.T) {
 	assert.Empty(t, w.Writes())
 }
 
-func TestContentLargerThanSOARToldIsRefused(t *testing.T) {
+func TestContentOfAnotherSizeThanSOARToldIsRefused(t *testing.T) {
 	w := newWorld(t, threatqtest.Options{})
 	w.Settings["max_attachment_mb"] = "1"
 	id := w.SOAR.AddLargeAttachment(incident, 0, "big.bin", "application/octet-stream", 2<<20)
 	w.SOAR.Inject(resilienttest.Fault{Method: "GET", PathSuffix: fmt.Sprintf("/attachments/%d", id), Status: 200, Body: `{"id":1,"name":"big.bin","size":10}`})
 	assert.Contains(t, failed(t, w, action(id), abi.CodeInput), "max_attachment_mb")
+	assert.Empty(t, w.Writes())
+
+	w.SOAR.ClearFaults()
+	id = attach(w, "empty.txt", "")
+	w.SOAR.Inject(resilienttest.Fault{Method: "GET", PathSuffix: fmt.Sprintf("/attachments/%d", id), Status: 200, Body: `{"id":1,"name":"empty.txt"}`})
+	assert.Contains(t, failed(t, w, action(id), abi.CodeInput), "is empty (0 bytes)")
 	assert.Empty(t, w.Writes())
 }
 
