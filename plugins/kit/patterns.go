@@ -16,6 +16,9 @@ type pattern struct {
 	fold bool
 	// steps counts the work of writing the program.
 	steps int
+
+	// here and there are used by one value after the other.
+	here, there places
 }
 
 const (
@@ -348,27 +351,25 @@ func (p *pattern) tooLarge() bool { return max(len(p.program), p.steps/4) > maxI
 // the whole value to match is not known: what it refuses after all is tried as
 // String then.
 func (p *pattern) mayFit(value string) bool {
-	runes := []rune(value)
-	if p == nil || len(runes) > maxCheckedRunes {
+	if p == nil || utf8.RuneCountInString(value) > maxCheckedRunes {
 		return true
 	}
-	here, there := p.newPlaces(), p.newPlaces()
-	for at := 0; at <= len(runes); at++ {
-		if here.follow(0, at, len(runes)) {
+	p.here.clear(p.program)
+	for at := 0; at < len(value); {
+		if p.here.follow(0, at, len(value)) {
 			return true
 		}
-		if at == len(runes) {
-			break
-		}
-		there.clear()
-		for _, place := range here.list {
-			if p.has(p.program[place].rune, runes[at]) && there.follow(place+1, at+1, len(runes)) {
+		r, size := utf8.DecodeRuneInString(value[at:])
+		at += size
+		p.there.clear(p.program)
+		for _, place := range p.here.list {
+			if p.has(p.program[place].rune, r) && p.there.follow(place+1, at, len(value)) {
 				return true
 			}
 		}
-		here, there = there, here
+		p.here, p.there = p.there, p.here
 	}
-	return false
+	return p.here.follow(0, len(value), len(value))
 }
 
 func (p *pattern) has(c runeClass, r rune) bool {
@@ -383,11 +384,10 @@ type places struct {
 	seen    []bool
 }
 
-func (p *pattern) newPlaces() *places {
-	return &places{program: p.program, seen: make([]bool, len(p.program))}
-}
-
-func (s *places) clear() {
+func (s *places) clear(program []instruction) {
+	if s.program == nil {
+		s.program, s.seen = program, make([]bool, len(program))
+	}
 	s.list = s.list[:0]
 	clear(s.seen)
 }

@@ -156,7 +156,8 @@ func (k *Kit) literalOf(a Artifact) string {
 // kept between turns.
 type Related struct {
 	Import
-	// Rows are the related indicators, as a function's result lists them.
+	// Rows are the related indicators as a function's result lists them; none for
+	// an artifact.
 	Rows []jsonvalue.Raw
 	// Asked is the indicator that was asked about, the first of several; 0 when
 	// ThreatQ knows none.
@@ -178,6 +179,8 @@ func (k *Kit) RelatedToArtifact(a Artifact) (r Related, problem string, err *gue
 	literal := k.literalOf(a)
 	f.look(append(spellingsOf(candidates), literal)...)
 	r, err = k.related(f.matches(literal, candidates, false), artifactKey(a.TypeName, a.Value))
+	// Only functions list them, and every turn would carry them.
+	r.Rows = nil
 	if rest := len(outcome.Candidates) + outcome.Dropped - len(candidates); rest > 0 && err == nil {
 		r.Summary = "Only the first " + Count(maxAsked, "value") + " of " + strconv.Itoa(len(candidates)+rest) + " asked about. "
 	}

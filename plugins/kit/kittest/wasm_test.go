@@ -20,9 +20,12 @@ import (
 	"fn-threatq/host/sandbox"
 	"fn-threatq/host/threatq/threatqtest"
 	addindicator "fn-threatq/plugins/add-indicator"
+	findrelatedindicators "fn-threatq/plugins/find-related-indicators"
 	historicalsync "fn-threatq/plugins/historical-sync"
 	importattachment "fn-threatq/plugins/import-attachment"
 	"fn-threatq/plugins/kit/kittest"
+	markfalsepositive "fn-threatq/plugins/mark-false-positive"
+	marktruepositive "fn-threatq/plugins/mark-true-positive"
 	settaskstatus "fn-threatq/plugins/set-task-status"
 	synccomment "fn-threatq/plugins/sync-comment"
 	syncincident "fn-threatq/plugins/sync-incident"
@@ -52,7 +55,7 @@ func TestWarmUpIsTheLastTurnOfADialogue(t *testing.T) {
 	}
 }
 
-var names = []string{"add-indicator", "historical-sync", "import-attachment", "set-task-status", "sync-comment", "sync-incident", "sync-indicator", "sync-task"}
+var names = []string{"add-indicator", "find-related-indicators", "historical-sync", "import-attachment", "mark-false-positive", "mark-true-positive", "set-task-status", "sync-comment", "sync-incident", "sync-indicator", "sync-task"}
 
 // TestModulesAnswerAsTheRulesDoNatively plays dialogues that were had natively
 // through the built modules: each turn must answer the same bytes.
@@ -95,6 +98,7 @@ func dialogue(t testing.TB, name string) *kittest.World {
 		"sync-incident": syncincident.Rules(), "sync-indicator": syncindicator.Rules(), "add-indicator": addindicator.Rules(),
 		"historical-sync": historicalsync.Rules(), "import-attachment": importattachment.Rules(),
 		"sync-comment": synccomment.Rules(), "sync-task": synctask.Rules(), "set-task-status": settaskstatus.Rules(),
+		"mark-false-positive": markfalsepositive.Rules(), "mark-true-positive": marktruepositive.Rules(), "find-related-indicators": findrelatedindicators.Rules(),
 	}[name]
 	w := kittest.New(t, rules, "../../"+name+"/manifest.json", resilienttest.Options{Now: now}, threatqtest.Options{Now: now})
 	yes, high := abi.JSON(`"Yes"`), abi.JSON(`"High"`)
@@ -133,6 +137,29 @@ func dialogue(t testing.TB, name string) *kittest.World {
 	case "set-task-status":
 		w.Run(abi.Action{ID: "m1", Kind: abi.KindRule, Name: "threatq_set_task_status", Object: "task", IncidentID: resilienttest.DefaultIncident, TaskID: 17,
 			Fields: map[string]abi.JSON{"threatq_task_status": abi.JSON(`"In Progress"`)}})
+	case "mark-false-positive", "mark-true-positive":
+		// One indicator is there with the other verdict, one has to be made.
+		known := w.ThreatQ.AddIndicator("IP Address", "198.51.100.7", "Active", "Feed")
+		for _, verdict := range []string{"True Positive", "False Positive"} {
+			w.ThreatQ.AddAttribute("indicators", known, verdict, "Yes", "Resilient")
+		}
+		artifact := w.SOAR.AddArtifact(resilienttest.DefaultIncident, "String", "hxxp://bad[.]example[.]com/x and 198.51.100.7")
+		rule := map[string]string{"mark-false-positive": "threatq_mark_as_false_positive", "mark-true-positive": "threatq_mark_as_true_positive"}[name]
+		w.Run(abi.Action{ID: "m1", Kind: abi.KindRule, Name: rule, Object: "artifact", IncidentID: resilienttest.DefaultIncident, ArtifactID: artifact,
+			Fields: map[string]abi.JSON{"threatq_remove_artifact": yes}})
+	case "find-related-indicators":
+		known := w.ThreatQ.AddIndicator("FQDN", "bad.example.com", "Active", "Feed")
+		for i := range 25 { // one batch, whose last turn is the largest
+			w.ThreatQ.Link("indicators", known, "indicators", w.ThreatQ.AddIndicator("URL", fmt.Sprintf("http://bad.example.com/%d", i), "Active", "Feed"))
+		}
+		w.Answer = func(call abi.Call) *abi.Result {
+			if call.Path != "/artifact_types/3" {
+				return nil
+			}
+			return &abi.Result{Status: 200, Body: abi.JSON(`{"id":3,"name":"URL","multi_aware":true,"reg_exp":"(http|https|file|gopher|ftp):\\/\\/[^\\s]+"}`)}
+		}
+		artifact := w.SOAR.AddArtifact(resilienttest.DefaultIncident, "DNS Name", "bad.example.com")
+		w.Run(abi.Action{ID: "m1", Kind: abi.KindRule, Name: "threatq_find_related_indicators", Object: "artifact", IncidentID: resilienttest.DefaultIncident, ArtifactID: artifact})
 	case "add-indicator":
 		text, err := json.Marshal("evil.example.com")
 		require.NoError(t, err)
