@@ -31,7 +31,7 @@ func plugin(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	verbose := flags.Bool("v", false, "")
 	paths, err := parseMixed(flags, args[1:])
 	if err == nil && len(paths) == 0 {
-		err = errors.New("want PATH…: a scenario, a module, a folder, or FOLDER/...")
+		err = errors.New("want a PATH: a scenario, a module or a folder")
 	}
 	switch {
 	case errors.Is(err, flag.ErrHelp):

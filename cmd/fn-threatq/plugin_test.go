@@ -99,7 +99,7 @@ func TestPluginTestThatCannotBegin(t *testing.T) {
 	for args, want := range map[string]string{
 		"plugin":                   "fn-threatq plugin: want the subcommand test\n\nfn-threatq - the bridge",
 		"plugin run":               "fn-threatq plugin: want the subcommand test\n\n",
-		"plugin test":              "fn-threatq plugin test: want PATH…: a scenario, a module, a folder, or FOLDER/...\n\n",
+		"plugin test":              "fn-threatq plugin test: want a PATH: a scenario, a module or a folder\n\n",
 		"plugin test --fast .":     "fn-threatq plugin test: flag provided but not defined: -fast\n\n",
 		"plugin test . --module":   "fn-threatq plugin test: flag needs an argument: -module\n\n",
 		"plugin test .":            "fn-threatq plugin test: no scenarios in .: they are *.txtar files in a folder scenarios beside a plugin's manifest\n",
