@@ -77,7 +77,7 @@ func (k *Kit) must(c guest.Call) guest.Result {
 func (k *Kit) GiveUp(err *guest.CallError) {
 	switch err.Status {
 	case 403:
-		k.Fail(abi.CodeForbidden, err.Error()+" Give the integration's "+serviceName(err.Service)+" account the right to do this.")
+		k.Fail(abi.CodeForbidden, advised(err.Error(), "Give the integration's "+serviceName(err.Service)+" account the right to do this."))
 	case 404:
 		k.Fail(abi.CodeNotFound, err.Error())
 	}

@@ -15,8 +15,9 @@ const incidentTypeName = "Incident"
 type Event struct {
 	ID                 int64
 	Title, Description string
-	// Created says that this action made it.
-	Created bool
+	// Created says that this action made it, Adopted that it took over an event
+	// of another title.
+	Created, Adopted bool
 
 	rows []attributeRow
 }
@@ -303,6 +304,7 @@ func hasSource(row jsonvalue.Value, name string) bool {
 }
 
 func (k *Kit) adopt(event *Event, incident Incident, wanted []Attribute) *Event {
+	event.Adopted = true
 	k.UpdateEvent(event, incident)
 	_, problems := k.syncAttributes(eventPath(event.ID), wanted, nil)
 	for _, problem := range problems {

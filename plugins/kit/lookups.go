@@ -117,8 +117,8 @@ func (k *Kit) incidentType() int64 {
 	}
 	made := k.do(write("POST", "/api/event/types", jsonvalue.Obj("name", incidentTypeName), false))
 	if made.Err != nil {
-		k.Fail(made.Err.Code, "ThreatQ has no event type Incident, and it could not be made: "+made.Err.Error()+
-			" Ask a ThreatQ administrator to add the event type.")
+		k.Fail(made.Err.Code, advised("ThreatQ has no event type Incident, and it could not be made: "+made.Err.Error(),
+			"Ask a ThreatQ administrator to add the event type."))
 	}
 	return created(made.Body).Get("id").Int()
 }

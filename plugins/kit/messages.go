@@ -49,6 +49,15 @@ func (k *Kit) Hint() string {
 	return " ThreatQ did not show its types or statuses: the role of the integration's account is too weak."
 }
 
+// advised adds what the person can do to what went wrong; the words of a server
+// may come without a full stop.
+func advised(problem, advice string) string {
+	if !strings.HasSuffix(problem, ".") {
+		problem += "."
+	}
+	return problem + " " + advice
+}
+
 // Joined writes a list of lines as one text, the first few in full.
 func Joined(lines []string) string {
 	const shown = 20

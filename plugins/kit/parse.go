@@ -125,8 +125,8 @@ func (p *Parsing) fail(err *guest.CallError) {
 	case err.Code == abi.CodeHTTP && err.Status < 500 && err.Status != 401 && err.Status != 403 && err.Status != 429, err.Status == 500:
 		p.Refused = err.Message
 	case err.Status == 403:
-		p.Problems = append(p.Problems, "its indicators could not be parsed: "+err.Error()+
-			" Give the integration's ThreatQ account the right to import indicators.")
+		p.Problems = append(p.Problems, advised("its indicators could not be parsed: "+err.Error(),
+			"Give the integration's ThreatQ account the right to import indicators."))
 	default:
 		p.Problems = append(p.Problems, "its indicators could not be parsed: "+err.Error())
 	}

@@ -326,7 +326,7 @@ func (k *Kit) RemoveArtifact(done string) (problem string) {
 	switch result.Err.Code {
 	case abi.CodeHTTP:
 		if result.Status == 403 {
-			problem += " Give the integration's SOAR account the right to do this."
+			problem = advised(problem, "Give the integration's SOAR account the right to do this.")
 		}
 		return problem
 	case abi.CodeLogin:

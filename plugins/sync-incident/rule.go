@@ -78,7 +78,7 @@ func syncIncident(a *guest.Action) guest.Reply {
 	switch {
 	case event.Created:
 		state = "created"
-	case changed:
+	case changed, event.Adopted:
 		state = "updated"
 	}
 	problems = slices.Concat(problems, objectProblems, artifacts.Problems, tasks.Problems)
