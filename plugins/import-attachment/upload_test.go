@@ -110,10 +110,19 @@ func TestRefusedFileIsToldInTheServersWords(t *testing.T) {
 }
 
 func TestNameThatCannotBeStoredIsSentWithoutEmoji(t *testing.T) {
-	w := newWorld(t, threatqtest.Options{})
-	w.ThreatQ.Inject(on("POST", "/api/attachments", threatqtest.Fault{Status: 400, Body: `{"errors":["Incorrect string value"]}`}))
-	done(t, w, action(attach(w, "报告 😀.txt", report)))
-	assert.Equal(t, "报告 \ufffd.txt", onlyFile(t, w).Name)
+	for name, c := range map[string]struct {
+		fault threatqtest.Fault
+		want  string
+	}{
+		"refused": {threatqtest.Fault{Status: 400, Body: `{"errors":["Incorrect string value"]}`}, "报告 \ufffd.txt"},
+		"crashed": {threatqtest.Fault{Status: 500, Body: `{}`}, "报告 \ufffd.txt"},
+		"cut":     {threatqtest.Fault{CutBefore: true}, "报告 😀.txt"},
+	} {
+		w := newWorld(t, threatqtest.Options{})
+		w.ThreatQ.Inject(on("POST", "/api/attachments", c.fault))
+		done(t, w, action(attach(w, "报告 😀.txt", report)))
+		assert.Equal(t, c.want, onlyFile(t, w).Name, name)
+	}
 }
 
 func TestRoleThatMayNotWriteIsTold(t *testing.T) {

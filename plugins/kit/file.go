@@ -211,7 +211,10 @@ func (k *Kit) EnsureFile(a Attachment, content *abi.Blob, wish FileWish) File {
 		if last || !t.unclear() && (!refusesText(t.err, false) || plain == a.Name) {
 			k.refused(a, content.Size, t)
 		}
-		a.Name = plain
+		if t.err != nil && refusesText(t.err, true) {
+			// Content and file are joined by the name, so both calls get it.
+			a.Name = plain
+		}
 	}
 }
 
