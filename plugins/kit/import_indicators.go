@@ -3,7 +3,6 @@ package kit
 import (
 	"strconv"
 	"strings"
-	"unicode"
 
 	"fn-threatq/abi"
 	"fn-threatq/abi/guest"
@@ -111,39 +110,6 @@ func (k *Kit) importedText(i Indicator, origin string) string {
 		description += " Status: " + i.Status + "."
 	}
 	return description + " " + k.IndicatorURL(i.ID)
-}
-
-// checkPatterns plans as String what does not fit its artifact type. A type whose
-// pattern cannot be read, or not be understood, is left to SOAR to check.
-func (p *artifactPlan) checkPatterns() {
-	patterns := map[string]*pattern{}
-	splits := map[string]bool{}
-	var strands []func()
-	for _, a := range p.list {
-		if _, asked := patterns[a.Type]; asked || a.Type == stringType || p.types[a.Type] == 0 {
-			continue
-		}
-		patterns[a.Type] = nil
-		strands = append(strands, func() {
-			kind := p.do(get(abi.Resilient, "/artifact_types/"+id(p.types[a.Type]), nil)).Body
-			splits[a.Type] = kind.Get("multi_aware").Bool()
-			if text := kind.Get("reg_exp").Text(); text != "" {
-				patterns[a.Type] = compilePattern(text)
-			}
-		})
-	}
-	p.Together(strands...)
-	fitting := p.list[:0]
-	for _, a := range p.list {
-		if !patterns[a.Type].mayFit(a.Value) || splits[a.Type] && strings.ContainsFunc(a.Value, unicode.IsSpace) {
-			a.Type = stringType
-			if p.takes(stringType, a.Value) {
-				continue
-			}
-		}
-		fitting = append(fitting, a)
-	}
-	p.list = fitting
 }
 
 func (k *Kit) maxRelated() int {

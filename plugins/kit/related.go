@@ -3,6 +3,7 @@ package kit
 import (
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"fn-threatq/abi"
@@ -20,7 +21,7 @@ const (
 	maxAsked = 10
 	// maxRelatedPages bounds what is read of all relations together: the next
 	// turn carries all of it.
-	maxRelatedPages = 16
+	maxRelatedPages = 8
 )
 
 // finder looks values up in ThreatQ, each value once.
@@ -165,6 +166,12 @@ type Related struct {
 	// Left counts those that were neither added nor present: beyond the limit,
 	// or not read.
 	Left int
+
+	// types are those of Todo, until its values are checked against them.
+	types   artifactTypes
+	checked bool
+	// long says that the history has to be forgotten first.
+	long bool
 }
 
 // RelatedToArtifact asks ThreatQ what is related to the indicators that the
@@ -242,10 +249,10 @@ func (k *Kit) related(matches []match, self [2]string) (Related, *guest.CallErro
 		p.add(i, label, Imported+". Related to "+relation.to+".")
 		r.Rows = append(r.Rows, jsonvalue.Obj("id", i.ID, "value", i.Value, "type", i.Type, "status", i.Status, "url", k.IndicatorURL(i.ID)))
 	}
-	p.checkPatterns()
 	r.Left = p.left + unread
 	p.tally.All += unread
-	r.Tally, r.Todo = p.tally, p.list
+	r.Tally, r.Todo, r.types = p.tally, p.list, types
+	r.long = len(relations) > pageRows
 	return r, nil
 }
 
@@ -334,27 +341,87 @@ func itemsOf(result guest.Result) []jsonvalue.Value {
 
 // State writes the work down for the next turn.
 func (r Related) State() jsonvalue.Raw {
-	return jsonvalue.Obj("import", r.Import.State(), "asked", r.Asked, "related", jsonvalue.Arr(r.Rows), "left", r.Left)
+	var types []any
+	written := map[string]bool{}
+	for _, a := range r.Todo {
+		if !r.checked && !written[a.Type] {
+			written[a.Type] = true
+			types = append(types, a.Type, r.types[a.Type])
+		}
+	}
+	return jsonvalue.Obj("import", r.Import.State(), "asked", r.Asked, "related", jsonvalue.Arr(r.Rows), "left", r.Left,
+		"types", jsonvalue.Obj(types...), "checked", r.checked)
 }
 
 // LoadRelated reads what State wrote.
 func LoadRelated(state jsonvalue.Value) Related {
-	r := Related{Import: LoadImport(state.Get("import")), Asked: state.Get("asked").Int(), Left: int(state.Get("left").Int())}
+	r := Related{Import: LoadImport(state.Get("import")), Asked: state.Get("asked").Int(), Left: int(state.Get("left").Int()),
+		types: artifactTypes{}, checked: state.Get("checked").Bool()}
 	for row := range state.Get("related").Items() {
 		r.Rows = append(r.Rows, row.Raw())
+	}
+	for label, number := range state.Get("types").Fields() {
+		r.types[label] = number.Int()
 	}
 	return r
 }
 
-// AddRelated adds the artifacts, a batch a turn; the action starts anew with the
-// state after each.
+// AddRelated adds the artifacts, a batch a turn. The action starts anew with the
+// state after each, and before the first when many relations were read: reading
+// them in every turn takes longer than a turn may.
 func (k *Kit) AddRelated(r Related) Related {
+	if len(r.Todo) > 0 && r.long {
+		k.Cut(r.State())
+	}
+	if !r.checked {
+		k.checkPatterns(&r)
+	}
 	r.Todo = k.PostArtifacts(r.Todo, &r.Tally)
 	if len(r.Todo) > 0 {
 		k.Progress(Count(r.Tally.Done, "related indicator") + " added, " + strconv.Itoa(len(r.Todo)) + " to go")
 		k.Cut(r.State())
 	}
 	return r
+}
+
+// checkPatterns makes a String of what does not fit its artifact type. A type
+// whose pattern cannot be read, or not be understood, is left to SOAR to check.
+func (k *Kit) checkPatterns(r *Related) {
+	patterns := map[string]*pattern{}
+	splits := map[string]bool{}
+	present := map[[2]string]bool{}
+	var strands []func()
+	for _, a := range r.Todo {
+		if a.Type == stringType {
+			present[artifactKey(stringType, a.Value)] = true
+		}
+		if _, asked := patterns[a.Type]; asked || a.Type == stringType || r.types[a.Type] == 0 {
+			continue
+		}
+		patterns[a.Type] = nil
+		strands = append(strands, func() {
+			kind := k.do(get(abi.Resilient, "/artifact_types/"+id(r.types[a.Type]), nil)).Body
+			splits[a.Type] = kind.Get("multi_aware").Bool()
+			if text := kind.Get("reg_exp").Text(); text != "" {
+				patterns[a.Type] = compilePattern(text)
+			}
+		})
+	}
+	k.Together(strands...)
+	fitting := r.Todo[:0]
+	for _, a := range r.Todo {
+		if !patterns[a.Type].mayFit(a.Value) || splits[a.Type] && strings.ContainsFunc(a.Value, unicode.IsSpace) {
+			a.Type = stringType
+			key := artifactKey(stringType, a.Value)
+			if present[key] {
+				r.Tally.Present++
+				continue
+			}
+			present[key] = true
+		}
+		fitting = append(fitting, a)
+	}
+	r.Todo, r.checked = fitting, true
 }
 
 // Failed counts the related indicators that SOAR did not take. It holds when all

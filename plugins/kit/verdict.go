@@ -27,9 +27,7 @@ type Marking struct {
 	// Indicators carry a Problem where the verdict could not be written.
 	Indicators []Indicator
 	// Reason is a sentence that says why there was nothing to mark, else empty.
-	Reason string
-	// event is the one that new indicators were linked to, 0 for none.
-	event   int64
+	Reason  string
 	outcome typing.Outcome
 }
 
@@ -105,7 +103,7 @@ func (k *Kit) mark(v Verdict, matches []match, again Typing, description string,
 	}
 	var made []Indicator
 	strands := []func(){func() {
-		made = k.makeMarked(v, absent, unlessFound(again, found), Wish{Description: description}, linked, &m.event)
+		made = k.makeMarked(v, absent, unlessFound(again, found), Wish{Description: description}, linked)
 	}}
 	for i := range found {
 		strands = append(strands, func() { k.markOne(v, &found[i]) })
@@ -146,16 +144,17 @@ func hasValue(found []foundIndicator, c typing.Candidate) bool {
 
 // makeMarked makes indicators, links them to the event and writes the verdict:
 // what a user says must not get lost because ThreatQ does not know the value.
-func (k *Kit) makeMarked(v Verdict, absent []typing.Candidate, again Typing, wish Wish, linked bool, event *int64) []Indicator {
+func (k *Kit) makeMarked(v Verdict, absent []typing.Candidate, again Typing, wish Wish, linked bool) []Indicator {
 	if len(absent) == 0 {
 		return nil
 	}
 	var indicators []Indicator
+	var event int64
 	k.Together(
 		func() { indicators = k.EnsureIndicators(absent, again, wish) },
 		func() {
 			if linked {
-				*event = k.EnsureEvent().ID
+				event = k.EnsureEvent().ID
 			}
 		})
 	found := make([]foundIndicator, len(indicators))
@@ -171,19 +170,21 @@ func (k *Kit) makeMarked(v Verdict, absent []typing.Candidate, again Typing, wis
 		}
 		strands = append(strands, func() { k.markOne(v, &found[n]) })
 	}
-	unlinked := ""
-	if *event != 0 {
-		strands = append(strands, func() {
-			if err := k.link(*event, "indicators", ids); err != nil {
-				unlinked = "not linked to event " + id(*event) + ": " + err.Error()
-			}
-		})
-	}
+	var unlinked *guest.CallError
+	strands = append(strands, func() {
+		if event != 0 {
+			unlinked = k.link(event, "indicators", ids)
+		}
+	})
 	k.Together(strands...)
 	for n := range found {
 		indicators[n] = found[n].Indicator
-		if i := &indicators[n]; i.ID != 0 && !i.Existing && unlinked != "" {
-			i.problem(unlinked)
+		switch i := &indicators[n]; {
+		case i.ID == 0 || i.Existing || event == 0:
+		case unlinked != nil:
+			i.problem("not linked to event " + id(event) + ": " + unlinked.Error())
+		default:
+			i.note("linked to event " + id(event))
 		}
 	}
 	return indicators
@@ -296,7 +297,7 @@ func joined(a, b string) string {
 	if a == "" {
 		return b
 	}
-	return a + "; " + b
+	return a + ", " + b
 }
 
 // ArtifactOrFail reads the action's artifact. The user pointed at it, so that one
@@ -315,43 +316,41 @@ func (k *Kit) ArtifactOrFail() Artifact {
 
 // RemoveArtifact removes the action's artifact from its incident; one that is
 // gone counts as removed. Whatever goes wrong, even with the service itself, is
-// told behind what was done before.
-func (k *Kit) RemoveArtifact(done string) (problem string) {
+// told together with what was marked before.
+func (k *Kit) RemoveArtifact(m Marking) (problem string) {
 	result := k.Do(guest.Call{Service: abi.Resilient, Method: "DELETE", Idempotent: true,
 		Path: "/incidents/" + id(k.IncidentID) + "/artifacts/" + id(k.ArtifactID)})
 	if result.Err == nil || result.NotFound() {
 		return ""
 	}
-	problem = done + ". But the artifact could not be removed from the incident: " + result.Err.Error()
+	problem = "But the artifact could not be removed from the incident: " + result.Err.Error()
+	if result.Status == 403 {
+		problem = advised(problem, "Give the integration's SOAR account the right to do this.")
+	}
+	problem = k.MarkingText(m, problem)
 	switch result.Err.Code {
 	case abi.CodeHTTP:
-		if result.Status == 403 {
-			problem = advised(problem, "Give the integration's SOAR account the right to do this.")
-		}
-		return problem
 	case abi.CodeLogin:
 		k.Fail(abi.CodeLogin, problem)
+	default:
+		k.Retry(result.Err.Code, problem)
 	}
-	k.Retry(result.Err.Code, problem)
 	return problem
 }
 
-// MarkingText tells the user what was marked and what was not.
-func (k *Kit) MarkingText(m Marking) string {
+// MarkingText tells the user what was marked and what was not, with a sentence
+// behind it unless that is empty.
+func (k *Kit) MarkingText(m Marking, sentence string) string {
 	if m.Reason != "" {
-		return m.Reason
+		return strings.TrimSpace(m.Reason + " " + sentence)
 	}
 	var done, failed []string
 	link := ""
 	for _, i := range m.Indicators {
-		line := i.Line()
-		if i.ID != 0 && !i.Existing && m.event != 0 {
-			line += ", linked to event " + id(m.event)
-		}
 		if i.Problem != "" {
-			failed = append(failed, line)
+			failed = append(failed, i.Line())
 		} else {
-			done = append(done, line)
+			done = append(done, i.Line())
 		}
 		if i.ID != 0 && link == "" {
 			link = "; " + k.IndicatorURL(i.ID)
@@ -369,6 +368,9 @@ func (k *Kit) MarkingText(m Marking) string {
 		if len(done) > 0 {
 			text += ". Done: " + Joined(done)
 		}
+	}
+	if sentence != "" {
+		text = strings.TrimSuffix(advised(text, sentence), ".")
 	}
 	return text + link + k.Hint()
 }

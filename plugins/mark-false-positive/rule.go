@@ -48,19 +48,18 @@ func markValue(k *kit.Kit) guest.Reply {
 // finish removes the artifact when all of it is marked: what is not marked would
 // be forgotten with it.
 func finish(k *kit.Kit, marking kit.Marking, remove bool) (reply guest.Reply, removed bool) {
-	text := k.MarkingText(marking)
 	switch {
 	case !marking.OK() && remove:
-		return guest.Failed(text + " The artifact was not removed."), false
+		return guest.Failed(k.MarkingText(marking, "The artifact was not removed.")), false
 	case !marking.OK():
-		return guest.Failed(text), false
+		return guest.Failed(k.MarkingText(marking, "")), false
 	case !remove:
-		return guest.Done(text), false
+		return guest.Done(k.MarkingText(marking, "")), false
 	}
-	if problem := k.RemoveArtifact(text); problem != "" {
+	if problem := k.RemoveArtifact(marking); problem != "" {
 		return guest.Failed(problem), false
 	}
-	return guest.Done(text + ". The artifact was removed from the incident."), true
+	return guest.Done(k.MarkingText(marking, "The artifact was removed from the incident.")), true
 }
 
 // results adds what a workflow reads.

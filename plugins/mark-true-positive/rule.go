@@ -35,7 +35,7 @@ func markValue(k *kit.Kit) guest.Reply {
 }
 
 func report(k *kit.Kit, marking kit.Marking) guest.Reply {
-	text := k.MarkingText(marking)
+	text := k.MarkingText(marking, "")
 	if !marking.OK() {
 		return guest.Failed(text)
 	}
