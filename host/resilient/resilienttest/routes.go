@@ -59,6 +59,7 @@ func (s *Server) routes() *http.ServeMux {
 	inOrg("PUT", "/message_destinations/{id}", s.putDestination)
 	inOrg("POST", "/configurations/imports", s.postImport)
 	inOrg("PUT", "/configurations/imports/{id}", s.putImport)
+	inOrg("GET", "/artifact_types/{id}", s.getArtifactType)
 	inOrg("GET", "/users", s.listUsers)
 	inOrg("GET", "/users/{id}", s.getUser)
 
@@ -190,16 +191,7 @@ func (s *Server) getOrg(c *call) *answer {
 		return strconv.FormatInt(id, 10)
 	}
 	for _, t := range s.world.artifactTypes {
-		entry := Object{
-			"id": t.ID, "name": t.Name, "programmatic_name": t.ProgrammaticName, "desc": t.Name, "file": t.File,
-			"multi_aware": t.Multi, "parse_as_csv": false, "default_scan_option": "on", "use_for_relationships": true,
-			"enabled": true, "system": true, "uuid": t.UUID, "version": int64(1), "tags": []any{},
-			"reg_exp": nilIfEmpty(t.RegExp),
-		}
-		if t.SplitOn != "" {
-			entry["split_on"] = t.SplitOn
-		}
-		types[key(t.ID, t.Name)] = entry
+		types[key(t.ID, t.Name)] = t.object()
 	}
 	for _, v := range s.world.field("incident", "severity_code").Values {
 		severities[key(v.Value.(int64), v.Label)] = Object{"id": v.Value, "name": v.Label}
@@ -216,6 +208,28 @@ func (s *Server) getOrg(c *call) *answer {
 		"attachments_enabled": true, "inc_deletion_allowed": true, "incident_artifact_types": types,
 		"incident_severities": severities, "phases": phases, "users": users, "groups": Object{},
 	})
+}
+
+func (t artifactType) object() Object {
+	entry := Object{
+		"id": t.ID, "name": t.Name, "programmatic_name": t.ProgrammaticName, "desc": t.Name, "file": t.File,
+		"multi_aware": t.Multi, "parse_as_csv": false, "default_scan_option": "on", "use_for_relationships": true,
+		"enabled": true, "system": true, "uuid": t.UUID, "version": int64(1), "tags": []any{},
+		"reg_exp": nilIfEmpty(t.RegExp),
+	}
+	if t.SplitOn != "" {
+		entry["split_on"] = t.SplitOn
+	}
+	return entry
+}
+
+func (s *Server) getArtifactType(c *call) *answer {
+	for _, t := range s.world.artifactTypes {
+		if t.ID == c.id("id") {
+			return ok(t.object())
+		}
+	}
+	return notFound(c.r.PathValue("id"))
 }
 
 func (s *Server) userObject(u user) Object {

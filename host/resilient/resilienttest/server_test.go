@@ -416,3 +416,15 @@ func BenchmarkGetIncident(b *testing.B) {
 		}
 	})
 }
+
+func TestArtifactTypeIsReadByItsId(t *testing.T) {
+	_, c := loggedIn(t, resilienttest.Options{})
+	status, body := c.do("GET", "/rest/orgs/201/artifact_types/3", nil)
+	require.Equal(t, 200, status)
+	kind := body.(map[string]any)
+	assert.Equal(t, "URL", kind["name"])
+	assert.Equal(t, true, kind["multi_aware"])
+	assert.NotEmpty(t, kind["reg_exp"])
+	status, _ = c.do("GET", "/rest/orgs/201/artifact_types/999", nil)
+	assert.Equal(t, 404, status)
+}
