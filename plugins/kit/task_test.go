@@ -122,15 +122,21 @@ func TestKeysOfTasksAreHeldFromTheFirstLook(t *testing.T) {
 }
 
 func TestTasksOfOtherIncidentsAndNumbersAreNotOurs(t *testing.T) {
-	w := newTaskWorld(t, resilienttest.Options{}, threatqtest.Options{})
-	for _, name := range []string{
-		"Resilient #2095 / task 171: Other", "Resilient #2095 / task 17", "Resilient #2095 / task 17:glued", "Resilient #2095 / task 017: Zero",
-		"Resilient #20 / task 17: Other", "Resilient #2095 / task x: Odd", "resilient #2095 / TASK 17: Case",
-	} {
-		w.ThreatQ.AddObject("tasks", name)
+	for n, key := range map[int]string{1: "Resilient #2095 / task 17: %", 2: "Resilient #2095 / task %"} {
+		w := newTaskWorld(t, resilienttest.Options{}, threatqtest.Options{})
+		w.addTasks(n - 1)
+		for _, name := range []string{
+			"Resilient #2095 / task 171: Other", "Resilient #2095 / task 17", "Resilient #2095 / task 17:glued", "Resilient #2095 / task 017: Zero",
+			"Resilient #20 / task 17: Other", "Resilient #2095 / task x: Odd", "resilient #2095 / TASK 17: Case",
+		} {
+			w.ThreatQ.AddObject("tasks", name)
+		}
+		for _, task := range w.ensure(t) {
+			assert.True(t, task.Created)
+		}
+		assert.Equal(t, n, w.count("POST", "/api/tasks/"), "links")
+		assert.Equal(t, key, w.Last.Turns[1].Output.Calls[0].Query["name"])
 	}
-	assert.True(t, w.ensure(t)[0].Created)
-	assert.Equal(t, 1, w.count("POST", "/api/tasks/"), "one link")
 }
 
 func TestTaskThatIsMarkedAsDeletedIsMadeAnew(t *testing.T) {
@@ -171,6 +177,26 @@ func TestLostAnswersLeaveOneTaskEach(t *testing.T) {
 			assert.Empty(t, w.Writes())
 		})
 	}
+}
+
+func TestEmojiThatTheServerCannotStoreIsReplaced(t *testing.T) {
+	w := newTaskWorld(t, resilienttest.Options{}, threatqtest.Options{})
+	w.SOAR.UpdateTask(17, map[string]any{"name": "Look \U0001F600", "instr_text": "<b>\U0001F600</b>"})
+	w.ThreatQ.Inject(threatqtest.Fault{Match: isCreate, Status: http.StatusInternalServerError})
+	w.ensure(t)
+	assert.Equal(t, "Resilient #2095 / task 17: Look \uFFFD", w.ThreatQ.Tasks()[0].Name)
+	w.ensure(t)
+	assert.Empty(t, w.Writes())
+}
+
+func TestDescriptionThatTheServerCleanedIsTheSame(t *testing.T) {
+	w := newTaskWorld(t, resilienttest.Options{}, threatqtest.Options{})
+	w.ThreatQ.Seed(threatqtest.Object{Collection: "tasks", Name: "Resilient #2095 / task 17: Collect mail headers",
+		Description: "<div>Ask the user to forward the mail as an attachment.</div>\n" +
+			`<p><a rel="nofollow" href="https://soar.example.com/#incidents/2095?orgId=201&amp;taskId=17&amp;tabName=details">Resilient #2095 / task 17</a></p>`})
+	w.ThreatQ.Link("tasks", 41, "events", 55)
+	w.ensure(t)
+	assert.Empty(t, w.Writes())
 }
 
 func isCreate(r *http.Request) bool { return r.Method == "POST" && r.URL.Path == "/api/tasks" }
@@ -361,6 +387,7 @@ func TestAssigneeOfATask(t *testing.T) {
 			}
 			w.ensure(t)
 			assert.Equal(t, c.want, w.ThreatQ.Tasks()[0].Assignee)
+			assert.LessOrEqual(t, w.count("GET", "/users/"), 1, "an owner is read once")
 			w.ensure(t)
 			assert.Empty(t, w.Writes())
 		})
@@ -372,7 +399,8 @@ func numberedOwner(call abi.Call) *abi.Result {
 	if call.Path != "/incidents/2095/tasks" {
 		return nil
 	}
-	return &abi.Result{Status: 200, Body: abi.JSON(`[{"id":17,"name":"n","owner_id":4,"owner_fname":"Ada","owner_lname":"Analyst"}]`)}
+	return &abi.Result{Status: 200, Body: abi.JSON(`[{"id":17,"name":"n","owner_id":4,"owner_fname":"Ada","owner_lname":"Analyst"},
+		{"id":18,"name":"n","owner_id":4,"owner_fname":"Ada","owner_lname":"Analyst"}]`)}
 }
 
 func TestUsersAreReadOnceForManyTasks(t *testing.T) {

@@ -132,9 +132,6 @@ func (k *Kit) removeTask(mine, oldest int64) {
 // update writes what differs. The status stays what its user made of it; only
 // closing the task in SOAR makes it Done.
 func (f *FoundTasks) update(t Task, assignee int64, e *EnsuredTask) {
-	if e.Created {
-		return
-	}
 	k, row := f.kit, f.rows[t.ID]
 	var name, description, due, owner, status any = jsonvalue.Omit, jsonvalue.Omit, jsonvalue.Omit, jsonvalue.Omit, jsonvalue.Omit
 	changed := false

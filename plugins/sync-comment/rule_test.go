@@ -205,18 +205,29 @@ func TestCommentIsFoundBehindManyOthers(t *testing.T) {
 }
 
 func TestCommentsThatDoNotFitIntoAnAnswerAreReadInSmallPages(t *testing.T) {
-	w := newWorld(t, threatqtest.Options{})
-	note := w.SOAR.AddNote(incident, 0, "The first of many")
-	done(t, w, note, 0)
-	for range 30 {
-		w.ThreatQ.AddComment("events", 55, "Another one")
-	}
-	w.Answer = func(call abi.Call) *abi.Result {
-		if strings.HasSuffix(call.Path, "/comments") && call.Query["limit"] == "500" {
-			return &abi.Result{Error: &abi.CallError{Code: abi.CodeTooLarge, Message: "the answer is over 8 MB"}}
+	for _, o := range []threatqtest.Options{{}, {OmitTotal: true}} {
+		w := newWorld(t, o)
+		note := w.SOAR.AddNote(incident, 0, "The first of many")
+		done(t, w, note, 0)
+		for range 60 {
+			w.ThreatQ.AddComment("events", 55, "Another one")
 		}
-		return nil
+		w.Answer = func(call abi.Call) *abi.Result {
+			if strings.HasSuffix(call.Path, "/comments") && call.Query["limit"] == "500" {
+				return &abi.Result{Error: &abi.CallError{Code: abi.CodeTooLarge, Message: "the answer is over 8 MB"}}
+			}
+			return nil
+		}
+		assert.Contains(t, done(t, w, note, 0), "already")
+		assert.Empty(t, w.Writes())
 	}
+}
+
+func TestStoredTextMayDifferInItsEnds(t *testing.T) {
+	w := newWorld(t, threatqtest.Options{})
+	withEvent(t, w)
+	note := w.SOAR.AddNote(incident, 0, "Zwei<br>Zeilen f\u00fcr uns", map[string]any{"id": 300})
+	w.ThreatQ.AddComment("events", 55, "Zwei\r\nZeilen fu\u0308r uns\r\n\r\n[Resilient note #300"+footer+"\r\n")
 	assert.Contains(t, done(t, w, note, 0), "already")
 	assert.Empty(t, w.Writes())
 }

@@ -58,6 +58,13 @@ func TestMessageWithoutTheTaskStillFindsIt(t *testing.T) {
 	assert.Equal(t, "Resilient #2095 / task "+itoa(other)+": Other", w.ThreatQ.Tasks()[0].Name)
 	assert.Len(t, texts(w, "tasks", 41), 1)
 
+	// A note does not always name its task.
+	w.Answer = withoutTaskID(note, "/tasks/"+itoa(other)+"/comments/"+itoa(note))
+	for _, task := range []int64{0, other} {
+		assert.Contains(t, done(t, w, note, task), "is on ThreatQ task 41 already")
+		assert.Empty(t, w.Writes())
+	}
+
 	// A server may answer for the note under its incident as well.
 	w.Answer = func(call abi.Call) *abi.Result {
 		if call.Path == "/incidents/2095/comments/"+itoa(note) {
@@ -67,6 +74,15 @@ func TestMessageWithoutTheTaskStillFindsIt(t *testing.T) {
 	}
 	assert.Contains(t, done(t, w, note, 0), "is on ThreatQ task 41 already")
 	assert.Empty(t, w.Writes())
+}
+
+func withoutTaskID(note int64, path string) func(abi.Call) *abi.Result {
+	return func(call abi.Call) *abi.Result {
+		if call.Path != path {
+			return nil
+		}
+		return &abi.Result{Status: 200, Body: abi.JSON(`{"id":` + itoa(note) + `,"text":"Mail received","user_name":"Ada Analyst","create_date":1580479200000}`)}
+	}
 }
 
 func TestNoteOfATaskGoesOntoTheEventWhereTasksTakeNoComments(t *testing.T) {
