@@ -11,10 +11,13 @@ import (
 	"fn-threatq/host/threatq/threatqtest"
 )
 
+// numberings are those of indicator types.
+var numberings = map[string]threatqtest.Numbering{"A": threatqtest.NumberingA, "B": threatqtest.NumberingB}
+
 // eachNumbering runs a test under both numberings of indicator types.
 func eachNumbering(t *testing.T, test func(t *testing.T, o threatqtest.Options)) {
 	t.Parallel()
-	for name, numbering := range map[string]threatqtest.Numbering{"A": threatqtest.NumberingA, "B": threatqtest.NumberingB} {
+	for name, numbering := range numberings {
 		t.Run("numbering "+name, func(t *testing.T) {
 			t.Parallel()
 			test(t, threatqtest.Options{Numbering: numbering})
