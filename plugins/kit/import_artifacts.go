@@ -17,8 +17,8 @@ const (
 type Tally struct {
 	// Done of All were brought over.
 	Done, All int
-	// Present were there already.
-	Present int
+	// Present were there already, Left beyond the limit.
+	Present, Left int
 	// Indicators in ThreatQ that stand for what was done.
 	Indicators int
 	// Problems name what failed, at most a few of them.

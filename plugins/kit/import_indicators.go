@@ -39,9 +39,7 @@ func (k *Kit) NewArtifacts(event int64) ([]NewArtifact, Tally) {
 			p.add(i, label, Imported+" event "+id(event)+".")
 		}
 	}
-	if p.left > 0 {
-		p.tally.fail("more than " + strconv.Itoa(p.limit) + " new indicators, the rest was left out (setting max_related)")
-	}
+	p.tally.Left = p.left
 	return p.list, p.tally
 }
 
@@ -238,7 +236,7 @@ func (i Import) State() jsonvalue.Raw {
 		todo = append(todo, jsonvalue.Arr(a.Type, a.Value, a.Description))
 	}
 	return jsonvalue.Obj("event", i.Event, "summary", i.Summary, "problems", jsonvalue.Arr(i.Problems),
-		"done", i.Tally.Done, "all", i.Tally.All, "present", i.Tally.Present, "failed", jsonvalue.Arr(i.Tally.Problems),
+		"done", i.Tally.Done, "all", i.Tally.All, "present", i.Tally.Present, "left", i.Tally.Left, "failed", jsonvalue.Arr(i.Tally.Problems),
 		"todo", jsonvalue.Arr(todo))
 }
 
@@ -252,6 +250,7 @@ func LoadImport(state jsonvalue.Value) Import {
 			Done:     int(state.Get("done").Int()),
 			All:      int(state.Get("all").Int()),
 			Present:  int(state.Get("present").Int()),
+			Left:     int(state.Get("left").Int()),
 			Problems: texts(state.Get("failed")),
 		},
 	}

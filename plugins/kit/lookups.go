@@ -51,11 +51,14 @@ func (n names) list() []string {
 	return list
 }
 
-// table reads a look-up table once per action.
+// table reads a look-up table once per action. A table that was read whole has
+// all names.
 func (k *Kit) table(path string, query guest.Query) names {
 	key := path + "?" + query["name"]
-	if n, ok := k.known[key]; ok {
-		return n
+	for _, key := range []string{path + "?", key} {
+		if n, ok := k.known[key]; ok {
+			return n
+		}
 	}
 	n := namesOf(k.must(get(abi.ThreatQ, path, query)).Body)
 	k.weakRole = k.weakRole || !n.readable

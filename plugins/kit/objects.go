@@ -27,11 +27,12 @@ type wantedObject struct {
 // SyncObjects links the event to the objects that custom_objects asks for, and
 // makes those that are missing. A value that left its field stays linked, as
 // the link may have been made by hand. It returns how many objects the incident
-// has, and what went wrong, in words.
-func (k *Kit) SyncObjects(event *Event, incident Incident) (count int, problems []string) {
+// has, which pairs and values were skipped, and what went wrong, in words. What
+// is skipped is no failure: it would be one in every sync of every incident.
+func (k *Kit) SyncObjects(event *Event, incident Incident) (count int, skipped, problems []string) {
 	mapped := k.pairs("custom_objects")
 	if len(mapped) == 0 {
-		return 0, nil
+		return 0, nil, nil
 	}
 	values := make([][]string, len(mapped))
 	strands := []func(){k.ExpectObjects}
@@ -46,12 +47,12 @@ func (k *Kit) SyncObjects(event *Event, incident Incident) (count int, problems 
 	for i, p := range mapped {
 		kind, ok := k.kinds[foldName(p.name)]
 		if !ok {
-			problems = append(problems, "custom_objects: ThreatQ has no object "+quote(p.name)+"; the pair is skipped")
+			skipped = append(skipped, "ThreatQ has no object "+quote(p.name))
 			continue
 		}
 		switch kind.collection {
 		case "events", "attachments", "tasks", "signatures":
-			problems = append(problems, "custom_objects: fields cannot be mapped to "+p.name+"; the pair is skipped")
+			skipped = append(skipped, "fields cannot be mapped to "+p.name)
 			continue
 		}
 		for _, value := range values[i] {
@@ -61,7 +62,7 @@ func (k *Kit) SyncObjects(event *Event, incident Incident) (count int, problems 
 				candidates = append(candidates, typing.FromText(value, k.TypingOptions()).Candidates...)
 				indicatorText = append(indicatorText, value)
 			case utf8.RuneCountInString(value) > text.ObjectValueRunes:
-				problems = append(problems, "custom_objects: a value of "+p.field+" is too long for "+p.name+" and was skipped")
+				skipped = append(skipped, "a value of "+p.field+" is too long for "+p.name)
 			default:
 				objects = appendOnce(objects, wantedObject{kind, value})
 			}
@@ -84,7 +85,7 @@ func (k *Kit) SyncObjects(event *Event, incident Incident) (count int, problems 
 		}
 		count++
 	}
-	return count, problems
+	return count, skipped, problems
 }
 
 func appendOnce(list []wantedObject, o wantedObject) []wantedObject {

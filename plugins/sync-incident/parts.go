@@ -18,6 +18,9 @@ func addArtifacts(k *kit.Kit, work kit.Import) guest.Reply {
 	t := work.Tally
 	summary := work.Summary + ", " + kit.Count(t.All, "indicator") + " of the event: " + strconv.Itoa(t.Done) + " added, " +
 		strconv.Itoa(t.Present) + " already present"
+	if t.Left > 0 {
+		summary += ", " + strconv.Itoa(t.Left) + " left out (setting max_related)"
+	}
 	return report(k, work.Event, summary, append(work.Problems, t.Problems...))
 }
 

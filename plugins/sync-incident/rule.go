@@ -55,7 +55,7 @@ func syncIncident(a *guest.Action) guest.Reply {
 	}
 	var changed bool
 	var objects int
-	var problems, objectProblems []string
+	var problems, skipped, objectProblems []string
 	var artifacts, tasks kit.Tally
 	k.Together(
 		func() {
@@ -63,7 +63,7 @@ func syncIncident(a *guest.Action) guest.Reply {
 				changed, problems = update(k, event, incident)
 			}
 		},
-		func() { objects, objectProblems = k.SyncObjects(event, incident) },
+		func() { objects, skipped, objectProblems = k.SyncObjects(event, incident) },
 		func() {
 			if a.Field(fieldArtifacts).Bool() {
 				artifacts = k.ImportArtifacts(event.ID)
@@ -85,6 +85,9 @@ func syncIncident(a *guest.Action) guest.Reply {
 	summary := "Synced to ThreatQ event " + kit.ID(event.ID) + " (" + state + "), " + kit.Count(countValues(k.EventAttributes(incident)), "attribute")
 	if objects > 0 {
 		summary += ", " + kit.Count(objects, "object")
+	}
+	if len(skipped) > 0 {
+		summary += " (setting custom_objects, skipped: " + kit.Joined(skipped) + ")"
 	}
 	if a.Field(fieldArtifacts).Bool() {
 		summary += ", " + strconv.Itoa(artifacts.Done) + " of " + kit.Count(artifacts.All, "artifact")
