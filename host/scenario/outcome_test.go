@@ -186,6 +186,12 @@ func TestDownloadsAndUploads(t *testing.T) {
 	r = run(t, attachments(t), strings.Replace(filesStory, "blob-2", "blob-1", 1))
 	assert.Contains(t, r.Failure, "turn 2 (line 15): the call of line 16 differs")
 
+	for _, option := range []string{"slow: true\n", "upload: true\n", "download: true\n"} {
+		r = run(t, attachments(t), strings.Replace(filesStory, option, "", 1))
+		require.NoError(t, r.Err)
+		assert.Contains(t, r.Failure, "  + "+option, "an option that the story does not have")
+	}
+
 	r = run(t, attachments(t), strings.Replace(filesStory, "< 200 blob size=7 md5=92eb5ffee6ae2fec3ad71c777531578f", "< 200\n{}", 1))
 	assert.EqualError(t, r.Err, "story.txtar:8: a download, and only a download, is answered by `< 200 blob size=BYTES md5=HEX type=TYPE`")
 }

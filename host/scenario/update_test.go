@@ -127,6 +127,14 @@ func TestUpdatePrefersTheAnswerOfTheSameTurn(t *testing.T) {
 	assert.Equal(t, text+"-- reply --\nsuccess\nDone.\n", update(t, m, text, nil))
 }
 
+func TestUpdateOfATurnThatIsTwoNow(t *testing.T) {
+	m := says(calls(getEvents), calls(postEvent), done)
+	post := "> POST threatq /api/events\n{\"title\": \"*\", \"...\": \"*\"}\n< 201\n"
+	text := head + "\n-- turn 1: look and make --\n" + post + "\n> GET threatq /api/events?title=Resilient #1: %\n< 200\n\n"
+	assert.Equal(t, head+"\n-- turn 1: look and make --\n> GET threatq /api/events?title=Resilient #1: %\n< 200\n\n"+
+		"-- turn 2 --\n"+post+"\n-- reply --\nsuccess\nDone.\n", update(t, m, text, nil))
+}
+
 func TestUpdateTakesTheAnswerOfTheSamePath(t *testing.T) {
 	m := says(calls(getEvents), done)
 	text := head + "\n-- turn 1 --\n> GET threatq /api/events?limit=1&title=SOAR\n< 200\n{\"n\": 1}\n"
