@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"fn-threatq/abi"
+	"fn-threatq/abi/guest"
 	"fn-threatq/abi/guest/jsonvalue"
 	"fn-threatq/plugins/kit/text"
 )
@@ -62,11 +63,15 @@ func (k *Kit) noteOfSomeTask() (note Note, ok bool) {
 	for row := range k.must(get(abi.Resilient, "/incidents/"+id(k.IncidentID)+"/tasks", namesAndObjects())).Body.Items() {
 		tasks = append(tasks, row.Get("id").Int())
 	}
+	var unread *guest.CallError
 	for some := range slices.Chunk(tasks, batchTasks) {
 		var strands []func()
 		for _, task := range some {
 			strands = append(strands, func() {
 				result := k.do(get(abi.Resilient, "/tasks/"+id(task)+"/comments/"+id(k.NoteID), namesAndObjects()))
+				if result.Err != nil && !result.NotFound() {
+					unread = result.Err
+				}
 				if n, exists := noteOf(result.Body); exists && !ok {
 					note, ok = n, true
 					note.TaskID = task
@@ -77,6 +82,10 @@ func (k *Kit) noteOfSomeTask() (note Note, ok bool) {
 		if ok {
 			return note, true
 		}
+	}
+	if unread != nil {
+		// The note may be where we could not look.
+		k.GiveUp(unread)
 	}
 	return Note{}, false
 }

@@ -84,7 +84,7 @@ func deleted() guest.Reply {
 }
 
 func gone(k *kit.Kit) guest.Reply {
-	if _, err := k.TryIncident(); err != nil {
+	if _, err := k.TryIncident(); err != nil && err.Status == 404 {
 		return guest.Done(kit.IncidentGone)
 	}
 	return deleted()
