@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"fn-threatq/host/catalog"
+	"fn-threatq/host/sandbox"
 )
 
 // open is a suite over these paths, with the modules that are built in.
@@ -163,6 +164,24 @@ func TestReportsComeInOrderWhateverHappens(t *testing.T) {
 	assert.ErrorIs(t, r["nobody/passes"].Err, fs.ErrNotExist)
 	r, _ = reports(t, open(t, Options{Paths: []string{"nobody"}, Module: "add-indicator/scenarios/d-passes.txtar"}), false)
 	assert.ErrorContains(t, r["nobody/passes"].Err, "module add-indicator/scenarios/d-passes.txtar: ")
+}
+
+func TestTurnThatRanOverItsTimeIsPlayedAgain(t *testing.T) {
+	for _, c := range []struct {
+		fails int
+		kind  sandbox.Kind
+		turns int
+	}{{0, sandbox.KindTimeout, 1}, {2, sandbox.KindTimeout, 3}, {9, sandbox.KindTimeout, 3}, {9, sandbox.KindTrap, 1}} {
+		turns := 0
+		_, err := patiently(func() (sandbox.TurnOutput, error) {
+			if turns++; turns <= c.fails {
+				return sandbox.TurnOutput{}, &sandbox.Error{Kind: c.kind}
+			}
+			return sandbox.TurnOutput{}, nil
+		})
+		assert.Equal(t, c.turns, turns)
+		assert.Equal(t, c.fails < tries, err == nil)
+	}
 }
 
 func TestUpdateWritesTheFile(t *testing.T) {
