@@ -29,6 +29,7 @@ type hostProcess struct {
 	started time.Time
 	ready   chan struct{}
 	done    chan struct{} // closed when it has ended
+	heard   chan struct{} // holds one when something was logged since it was looked at
 	onEntry func(entry)
 
 	mu      sync.Mutex
@@ -84,7 +85,7 @@ func startHost(binary string, w *world, onEntry func(entry)) (*hostProcess, erro
 	}
 	h := &hostProcess{
 		cmd:     exec.Command(binary, "run", "--config", w.config, "--log-level", "debug", "--log-format", "json"),
-		started: time.Now(), ready: make(chan struct{}), done: make(chan struct{}), onEntry: onEntry, records: map[string]*record{},
+		started: time.Now(), ready: make(chan struct{}), done: make(chan struct{}), heard: make(chan struct{}, 1), onEntry: onEntry, records: map[string]*record{},
 	}
 	h.cmd.Env = w.environment()
 	ownGroup(h.cmd)
@@ -130,6 +131,10 @@ func (h *hostProcess) take(line string) {
 func (h *hostProcess) note(e entry) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	select {
+	case h.heard <- struct{}{}:
+	default:
+	}
 	h.last = append(h.last, plainEntry(e))
 	if len(h.last) > keptLines {
 		h.last = h.last[1:]
@@ -178,6 +183,19 @@ func (h *hostProcess) record(action string) record {
 	r := *h.recordLocked(action)
 	r.calls = slices.Clone(r.calls)
 	return r
+}
+
+// calls are those of an action and of its sub-actions, whose ids begin with its own.
+func (h *hostProcess) calls(action string) []entry {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var calls []entry
+	for id, r := range h.records {
+		if id == action || strings.HasPrefix(id, action+"/") {
+			calls = append(calls, r.calls...)
+		}
+	}
+	return calls
 }
 
 func (h *hostProcess) loggedErrors() []string {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,9 +37,7 @@ func up(ctx context.Context, o options, out *printer) (err error) {
 		return err
 	}
 	defer func() { clean(o.dir) }()
-	starting, cancel := context.WithTimeout(ctx, o.limit)
-	defer cancel()
-	l, err := openLab(starting, o, o.dir, out, func(e entry) {
+	l, err := openLab(ctx, o, o.dir, out, func(e entry) {
 		if o.verbose || e.text("level") != "DEBUG" {
 			out.entry(e)
 		}
@@ -47,7 +46,7 @@ func up(ctx context.Context, o options, out *printer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
-	serving, err := l.serve(o.limit)
+	serving, err := l.serve()
 	if err != nil {
 		return err
 	}
@@ -63,8 +62,11 @@ func up(ctx context.Context, o options, out *printer) (err error) {
 	for _, example := range []string{
 		`send incident --name "Phishing: fake invoice" --severity High`,
 		`send artifact --type "DNS Name" --value evil.example.com`,
-		`send sync-incident --import-artifacts`,
+		`send note --text "<p>Two users <b>clicked</b>.</p>"`,
+		`send older-incidents --count 200`,
+		`send historical-sync --tasks`,
 		`send function threatq_add_indicator indicator_value=198.51.100.7`,
+		`send help`,
 		`show`,
 	} {
 		out.line("  go run ./tools/lab %s%s", folder, example)
@@ -97,7 +99,7 @@ func prepareDir(ctx context.Context, dir string) error {
 	if err := os.Chmod(dir, 0o700); err != nil {
 		return fmt.Errorf("the lab's folder cannot be used: %w; name another with -dir", err)
 	}
-	if _, err := post(ctx, dir, command{Args: []string{"ping"}}); err == nil {
+	if err := post(ctx, dir, command{Args: []string{"ping"}}, &printer{w: io.Discard}); err == nil {
 		return fmt.Errorf("a lab is up already in %s: end it, or name another folder with -dir", dir)
 	}
 	clean(dir)
@@ -113,7 +115,7 @@ func clean(dir string) {
 }
 
 // serve takes commands until it is closed.
-func (l *lab) serve(limit time.Duration) (*http.Server, error) {
+func (l *lab) serve() (*http.Server, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("control endpoint: %w", err)
@@ -129,61 +131,72 @@ func (l *lab) serve(limit time.Duration) (*http.Server, error) {
 		}
 		one.Lock()
 		defer one.Unlock()
-		ctx, cancel := context.WithTimeout(r.Context(), limit)
-		defer cancel()
-		var text bytes.Buffer
-		session := &lab{world: l.world, host: l.host, out: &printer{w: &text, color: c.Color}}
-		if err := session.obey(ctx, c.Args); err != nil {
-			http.Error(w, err.Error(), http.StatusUnprocessableEntity)
-			return
+		// Progress is to be seen when it is made, so how it ended comes last.
+		w.Header().Set("Trailer", mistakeTrailer)
+		w.WriteHeader(http.StatusOK)
+		session := &lab{world: l.world, host: l.host, out: &printer{w: flushing{w}, color: c.Color}, limit: l.limit}
+		if err := session.obey(r.Context(), c.Args); err != nil {
+			w.Header().Set(mistakeTrailer, url.QueryEscape(err.Error()))
 		}
-		_, _ = w.Write(text.Bytes())
 	})
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	go func() { _ = server.Serve(listener) }() // ends by Close
-	url := "http://" + listener.Addr().String() + path
-	if err := os.WriteFile(filepath.Join(l.dir, controlFile), []byte(url), 0o600); err != nil {
+	address := "http://" + listener.Addr().String() + path
+	if err := os.WriteFile(filepath.Join(l.dir, controlFile), []byte(address), 0o600); err != nil {
 		server.Close()
 		return nil, err
 	}
 	return server, nil
 }
 
-// ask is the second terminal: it has the lab obey a command and prints what it says.
-func ask(ctx context.Context, dir string, args []string, out *printer) error {
-	answer, err := post(ctx, dir, command{Args: args, Color: out.color})
-	if err != nil {
-		return err
+// mistakeTrailer carries what a command failed with.
+const mistakeTrailer = "Lab-Mistake"
+
+// flushing sends each line at once.
+type flushing struct{ http.ResponseWriter }
+
+func (f flushing) Write(line []byte) (int, error) {
+	n, err := f.ResponseWriter.Write(line)
+	if flusher, can := f.ResponseWriter.(http.Flusher); can {
+		flusher.Flush()
 	}
-	return out.copyLines(strings.NewReader(answer))
+	return n, err
 }
 
-func post(ctx context.Context, dir string, c command) (string, error) {
-	url, err := os.ReadFile(filepath.Join(dir, controlFile))
+// ask is the second terminal: it has the lab obey a command and prints what it says.
+func ask(ctx context.Context, dir string, args []string, out *printer) error {
+	return post(ctx, dir, command{Args: args, Color: out.color}, out)
+}
+
+func post(ctx context.Context, dir string, c command, out *printer) error {
+	address, err := os.ReadFile(filepath.Join(dir, controlFile))
 	if err != nil {
-		return "", fmt.Errorf("no lab is up in %s: start one with \"go run ./tools/lab up\" (make lab)", dir)
+		return fmt.Errorf("no lab is up in %s: start one with \"go run ./tools/lab up\" (make lab)", dir)
 	}
 	body, err := json.Marshal(c)
 	if err != nil {
-		return "", err
+		return err
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSpace(string(url)), bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSpace(string(address)), bytes.NewReader(body))
 	if err != nil {
-		return "", fmt.Errorf("%s in %s does not hold the address of a lab", controlFile, dir)
+		return fmt.Errorf("%s in %s does not hold the address of a lab", controlFile, dir)
 	}
 	// Proxies of the environment have no business with a loopback address.
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Do(request)
 	if err != nil {
-		return "", fmt.Errorf("the lab of %s does not answer; it may have ended without cleaning up: start one with \"go run ./tools/lab up\"", dir)
+		return fmt.Errorf("the lab of %s does not answer; it may have ended without cleaning up: start one with \"go run ./tools/lab up\"", dir)
 	}
 	defer response.Body.Close()
-	answer, err := io.ReadAll(response.Body)
-	if err != nil {
-		return "", fmt.Errorf("the lab's answer broke off: %w", err)
-	}
 	if response.StatusCode != http.StatusOK {
-		return "", errors.New(strings.TrimSpace(string(answer)))
+		answer, _ := io.ReadAll(io.LimitReader(response.Body, 1<<10))
+		return errors.New(strings.TrimSpace(string(answer)))
 	}
-	return string(answer), nil
+	if err := out.copyLines(response.Body); err != nil {
+		return fmt.Errorf("the lab's answer broke off: %w", err)
+	}
+	if mistake, err := url.QueryUnescape(response.Trailer.Get(mistakeTrailer)); err != nil || mistake != "" {
+		return errors.New(mistake)
+	}
+	return nil
 }

@@ -3,24 +3,66 @@ package main
 import (
 	"fmt"
 	"maps"
+	"strings"
+	"time"
 
 	"fn-threatq/host/resilient/resilienttest"
 )
 
-// syncIndicator is the menu item on an artifact; empty fields are left out.
-func (w *world) syncIndicator(artifactID int64, status, confidence string) {
-	fields := map[string]any{}
-	set(fields, "threatq_indicator_status", status)
-	set(fields, "threatq_indicator_confidence", confidence)
-	w.publish(w.soar.ActionMessage("ThreatQ: Sync Indicator", resilienttest.ActionOptions{MenuItem: true, ArtifactID: artifactID, Fields: fields}))
+// menuItem is a user who chooses a menu item on an object; empty fields are left out.
+func (w *world) menuItem(rule string, on resilienttest.ActionOptions, fields map[string]any) {
+	on.MenuItem, on.Fields = true, map[string]any{}
+	for name, value := range fields {
+		if value != "" {
+			on.Fields[name] = value
+		}
+	}
+	w.publish(w.soar.ActionMessage("ThreatQ: "+rule, on))
 }
 
-// syncIncident is the menu item on an incident; the fields are Yes, No or empty.
+// syncIncident takes Yes, No or empty, like all that answers a question.
 func (w *world) syncIncident(incident int64, artifacts, indicators string) {
-	fields := map[string]any{}
-	set(fields, "threatq_import_artifacts", artifacts)
-	set(fields, "threatq_import_indicators", indicators)
-	w.publish(w.soar.ActionMessage("ThreatQ: Sync Incident", resilienttest.ActionOptions{MenuItem: true, IncidentID: incident, Fields: fields}))
+	w.menuItem("Sync Incident", resilienttest.ActionOptions{IncidentID: incident},
+		map[string]any{"threatq_import_artifacts": artifacts, "threatq_import_indicators": indicators})
+}
+
+func (w *world) syncIndicator(artifact int64, status, confidence string) {
+	w.menuItem("Sync Indicator", resilienttest.ActionOptions{ArtifactID: artifact},
+		map[string]any{"threatq_indicator_status": status, "threatq_indicator_confidence": confidence})
+}
+
+func (w *world) syncComment(note int64) {
+	w.menuItem("Sync Comment", resilienttest.ActionOptions{NoteID: note}, nil)
+}
+
+func (w *world) syncTask(task int64) {
+	w.menuItem("Sync Task", resilienttest.ActionOptions{TaskID: task}, nil)
+}
+
+func (w *world) setTaskStatus(task int64, status string) {
+	w.menuItem("Set Task Status", resilienttest.ActionOptions{TaskID: task}, map[string]any{"threatq_task_status": status})
+}
+
+func (w *world) importAttachment(attachment int64, kind, parse, status string) {
+	w.menuItem("Import Attachment", resilienttest.ActionOptions{AttachmentID: attachment},
+		map[string]any{"threatq_attachment_type": kind, "threatq_parse_indicators": parse, "threatq_indicator_status": status})
+}
+
+func (w *world) markFalsePositive(artifact int64, remove string) {
+	w.menuItem("Mark as False Positive", resilienttest.ActionOptions{ArtifactID: artifact}, map[string]any{"threatq_remove_artifact": remove})
+}
+
+func (w *world) markTruePositive(artifact int64) {
+	w.menuItem("Mark as True Positive", resilienttest.ActionOptions{ArtifactID: artifact}, nil)
+}
+
+func (w *world) findRelated(artifact int64) {
+	w.menuItem("Find Related Indicators", resilienttest.ActionOptions{ArtifactID: artifact}, nil)
+}
+
+func (w *world) historicalSync(incident int64, since time.Time, tasks string) {
+	w.menuItem("Historical Sync", resilienttest.ActionOptions{IncidentID: incident},
+		map[string]any{"threatq_created_after": since.UnixMilli(), "threatq_historical_sync_tasks": tasks})
 }
 
 // callFunction is the call of a function by a workflow.
@@ -42,8 +84,19 @@ func (w *world) artifactID(incident int64, value string) int64 {
 	return found
 }
 
-func set(fields map[string]any, name, value string) {
-	if value != "" {
-		fields[name] = value
+// feed is the source of what ThreatQ knows before SOAR tells it anything.
+const feed = "Botnet Feed"
+
+// feedThreatQ seeds an address with what is related to it, for Find Related
+// Indicators, and the account of the analyst, for the tasks.
+func (w *world) feedThreatQ() {
+	w.threatq.AddUser(resilienttest.DefaultEmail, "Ada Analyst")
+	sender := w.threatq.AddIndicator("IP Address", sentFrom, "Indirect", feed)
+	for _, related := range []struct{ kind, value, status string }{
+		{"FQDN", "relay.invoice-portal.example.net", "Active"},
+		{"URL", "http://relay.invoice-portal.example.net/gate.php", "Active"},
+		{"MD5", strings.Repeat("1f", 16), "Expired"},
+	} {
+		w.threatq.Link("indicators", sender, "indicators", w.threatq.AddIndicator(related.kind, related.value, related.status, feed))
 	}
 }

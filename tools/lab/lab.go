@@ -14,6 +14,8 @@ type lab struct {
 	*world
 	host *hostProcess
 	out  *printer
+	// limit is how long the host may be silent while it is waited for.
+	limit time.Duration
 }
 
 // openLab starts everything and waits until the host is ready.
@@ -22,7 +24,7 @@ func openLab(ctx context.Context, o options, dir string, out *printer, onEntry f
 	if err != nil {
 		return nil, err
 	}
-	l := &lab{world: w, out: out}
+	l := &lab{world: w, out: out, limit: o.limit}
 	if l.host, err = startHost(o.host, w, onEntry); err != nil {
 		w.close()
 		return nil, err
@@ -40,37 +42,55 @@ func (l *lab) close() error {
 	return err
 }
 
-// wait waits for done. Its error says what was waited for and what the host logged last.
+// wait waits for done, as long as the host logs something within the limit: how
+// long a story takes depends on the machine, and modules may have to be compiled.
+// Its error says what was waited for and what the host logged last.
 func (l *lab) wait(ctx context.Context, what string, done <-chan struct{}) error {
-	select {
-	case <-done:
-		return nil
-	case <-l.host.done:
+	silence := time.NewTimer(l.limit)
+	defer silence.Stop()
+	for {
 		select {
-		case <-done: // it was the last thing that the host did
+		case <-done:
 			return nil
-		default:
+		case <-l.host.heard:
+			silence.Reset(l.limit)
+		case <-l.host.done:
+			select {
+			case <-done: // it was the last thing that the host did
+				return nil
+			default:
+			}
+			return fmt.Errorf("the host process ended (%s) while the lab waited for %s; %s", l.host.cmd.ProcessState, what, l.host.lastLines())
+		case <-silence.C:
+			return fmt.Errorf("the host has been silent for %s and the lab still waits for %s; %s", l.limit, what, l.host.lastLines())
+		case <-ctx.Done():
+			return ctx.Err()
 		}
-		return fmt.Errorf("the host process ended (%s) while the lab waited for %s; %s", l.host.cmd.ProcessState, what, l.host.lastLines())
-	case <-ctx.Done():
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return fmt.Errorf("the time limit is over and the lab still waits for %s; %s", what, l.host.lastLines())
-		}
-		return ctx.Err()
 	}
 }
 
-// finish waits until each action is answered and logged.
-func (l *lab) finish(ctx context.Context, actions []*action) error {
-	for _, a := range actions {
-		if err := l.wait(ctx, "the reply to "+a.id+" ("+a.about+")", a.answered); err != nil {
-			return err
-		}
-		if err := l.wait(ctx, "the log line of "+a.id+" ("+a.about+")", l.host.logged(a.id)); err != nil {
-			return err
-		}
+// perform does what people do and waits for all that follows from it: what the
+// host writes in SOAR fires rules in its turn.
+func (l *lab) perform(ctx context.Context, do func()) ([]*action, error) {
+	before := len(l.actionsFrom(0))
+	if err := l.during(do); err != nil {
+		return nil, err
 	}
-	return nil
+	for done := before; ; {
+		actions := l.actionsFrom(done)
+		if len(actions) == 0 {
+			return l.actionsFrom(before), nil
+		}
+		for _, a := range actions {
+			if err := l.wait(ctx, "the reply to "+a.id+" ("+a.about+")", a.answered); err != nil {
+				return nil, err
+			}
+			if err := l.wait(ctx, "the log line of "+a.id+" ("+a.about+")", l.host.logged(a.id)); err != nil {
+				return nil, err
+			}
+		}
+		done += len(actions)
+	}
 }
 
 // showWhere prints what runs where.
@@ -84,8 +104,6 @@ func (l *lab) showWhere() {
 
 // demo plays the story, shows it, and checks the end of it.
 func demo(ctx context.Context, o options, out *printer) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, o.limit)
-	defer cancel()
 	dir, err := os.MkdirTemp("", "fn-threatq-demo-")
 	if err != nil {
 		return err
@@ -105,7 +123,7 @@ func demo(ctx context.Context, o options, out *printer) (err error) {
 	out.heading("fn-threatq: a phishing incident on its way from SOAR to ThreatQ")
 	l.showWhere()
 	begin := time.Now()
-	incident, err := l.play(ctx)
+	t, err := l.play(ctx)
 	if err != nil {
 		return err
 	}
@@ -113,7 +131,7 @@ func demo(ctx context.Context, o options, out *printer) (err error) {
 	memory := l.host.memory()
 
 	out.heading("ThreatQ afterwards")
-	l.showThreatQ()
+	l.showThreatQ(t.incident)
 	if o.tamper != nil {
 		o.tamper(l.world)
 	}
@@ -122,9 +140,9 @@ func demo(ctx context.Context, o options, out *printer) (err error) {
 	l.settle(ctx)
 	calls := 0
 	for _, a := range l.actions {
-		calls += len(l.host.record(a.id).calls)
+		calls += len(l.host.calls(a.id))
 	}
-	wrong := append(l.check(incident), l.checkConduct(stopped)...)
+	wrong := append(l.check(t), l.checkConduct(stopped)...)
 	l.world.close()
 
 	out.heading("In total")
@@ -146,6 +164,8 @@ func demo(ctx context.Context, o options, out *printer) (err error) {
 
 // settle takes the replies that were sent before the host ended, if any are left.
 func (l *lab) settle(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, l.limit)
+	defer cancel()
 	for ctx.Err() == nil {
 		if ready, unacked := l.broker.Depth(l.queue("acks")); ready+unacked == 0 {
 			break

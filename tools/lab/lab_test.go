@@ -86,13 +86,22 @@ func TestTheDemoIsAsExpectedAndShowsWhatHappened(t *testing.T) {
 	text := stdout.String()
 	for _, part := range []string{
 		"SOAR simulator", "message broker", "ThreatQ simulator", "app.config",
-		" 1  ThreatQ: Sync Incident", "10  ThreatQ: Add Indicator",
+		" 1  ThreatQ: Sync Incident", "27  ThreatQ: Add Indicator", "32  ThreatQ: Historical Sync",
 		`"hxxps://login[.]invoice-portal[.]example[.]com/verify?u=42"`,
-		"→ Synced to ThreatQ event 55 (created)", "→ Synced to ThreatQ event 55 (updated)", `"value": "CVE-2017-11882"`,
-		"Resilient #2096: Phishing: fake invoice", "10 actions, ", "✔",
+		"→ Synced to ThreatQ event 55 (created)", "→ Synced to ThreatQ event 55 (updated)",
+		"posted to ThreatQ event 55", "changed on ThreatQ event 55", "posted to ThreatQ task 41",
+		"has the status In Progress in ThreatQ", "5 indicators imported as Active", "marked as True Positive",
+		"22↳ ThreatQ: Sync Indicator", "→ The artifact was deleted in SOAR; nothing done in ThreatQ.",
+		"→ 3 related, 3 added", "24↳ ThreatQ: Sync Indicator", "existing (Expired), linked to event 55", "→ 3 related, 0 added, 3 already present",
+		"content.indicators: 1", `"value":"CVE-2017-11882"`,
+		"58 incidents, 124 indicators, 58 tasks, 3 simulations left",
+		"Resilient #2096: Phishing: fake invoice", "In reply to note #", "fake-invoice.eml", "… and 49 more",
+		"32 actions, ", "✔",
 	} {
 		assert.Contains(t, text, part)
 	}
+	assert.Less(t, strings.Index(text, "  … 50 of 61 incidents"), strings.Index(text, "32  ThreatQ: Historical Sync"), "progress is shown while it is made")
+	assert.Contains(t, text, "  … 50 of 61 incidents")
 	assert.Regexp(t, `resilient GET +/incidents/2096 +200 +\d+ ms`, text)
 	assert.NotContains(t, text, "\x1b", "colours are for terminals")
 	assert.NotContains(t, text, threatqtest.DefaultPassword)
@@ -111,15 +120,18 @@ func TestTheDemoReportsEachDifferenceAndFails(t *testing.T) {
 	err := demo(t.Context(), options{host: binary, limit: timeLimit, tamper: func(w *world) {
 		w.threatq.AddEvent("Incident", "Resilient #2096: again", source)
 		for _, indicator := range w.threatq.Indicators() {
-			switch indicator.Type {
-			case "FQDN":
+			switch indicator.Name {
+			case "login.invoice-portal.example.com":
 				w.threatq.SetStatus(indicator.ID, "Expired")
-			case "URL":
+			case "https://login.invoice-portal.example.com/verify?u=42":
 				w.threatq.Delete("indicators", indicator.ID)
-			case "IP Address":
+			case "198.51.100.77":
 				w.threatq.AddAttribute("indicators", indicator.ID, "Confidence", "Low", "Another Feed")
 			}
 		}
+		w.threatq.AddComment("events", w.threatq.Events()[0].ID, "by hand")
+		w.threatq.Delete("tasks", w.threatq.Tasks()[0].ID)
+		w.soar.AddArtifact(2096, "String", "too much")
 		// As if the host had answered a second time, and one that nobody asked for.
 		w.take(w.actions[2].correlation, []byte(`{"message_type":1,"message":"again","complete":true}`))
 		w.take("invid:0", []byte(`{"message_type":0,"message":"who?","complete":true}`))
@@ -133,8 +145,14 @@ func TestTheDemoReportsEachDifferenceAndFails(t *testing.T) {
 		`missing:  indicator: FQDN "login.invoice-portal.example.com", Active, by Acme SOC`,
 		`too much: indicator: FQDN "login.invoice-portal.example.com", Expired, by Acme SOC`,
 		`missing:  indicator: URL "https://login.invoice-portal.example.com/verify?u=42", Review, by Acme SOC`,
-		`missing:  linked to the event: URL "https://login.invoice-portal.example.com/verify?u=42"`,
-		`too much: attribute of IP Address 203.0.113.45: Confidence = "Low" by Another Feed`,
+		`missing:  linked to Resilient #2096: URL https://login.invoice-portal.example.com/verify?u=42`,
+		`too much: attribute of IP Address 198.51.100.77: Confidence = "Low" by Another Feed`,
+		`too much: comment on Resilient #2096: "by hand"`,
+		`missing:  task: "Resilient #2096 / task 18: Reset two passwords", Done, Medium`,
+		`missing:  comment on Resilient #2096 / task 18: "Bob's password is reset`,
+		`missing:  linked to Resilient #2096: Resilient #2096 / task 18`,
+		`too much: artifact: String "too much"`,
+		`33 actions, expected 32`,
 		`answered 2 times, expected once`,
 		`answered with an error: again`,
 		`a reply to invid:0, which nobody sent`,
@@ -188,15 +206,28 @@ func TestUpTakesCommandsFromASecondTerminal(t *testing.T) {
 	right("1 of 1 artifact", "send", "sync-incident", "--import-artifacts")
 	right("event 55 (updated)", "send", "update", "--description", "<p>more</p>")
 	right("No automatic rule fires", "send", "update", "--severity", "Low")
+	right("posted to ThreatQ event 55", "send", "note", "--text", "<p>a <b>b</b></p>")
+	right("(created) of event 55", "send", "task", "--name", "Look", "--due", "2026-03-01")
+	right("has the status Review in ThreatQ", "send", "set-task-status", "--task", "18", "--status", "Review")
+	right("No automatic rule fires", "send", "attachment", "--name", "a.txt", "--text", "see 198.51.100.9")
+	right("1 indicator imported as Review", "send", "import-attachment", "--attachment", "29", "--parse")
+	right("marked as True Positive", "send", "mark-true-positive", "--artifact", "1550")
+	right("marked as False Positive. The artifact was removed", "send", "mark-false-positive", "--artifact", "1550", "--remove")
+	right("1 related, 1 added", "send", "function", "find-related-indicators", "incident_id=2096", "indicator_value=relay.invoice-portal.example.net")
 	right("IP Address 198.51.100.7: created (Review)", "send", "function", "threatq_add_indicator", "indicator_value=198.51.100.7")
 	right("sync-indicator --artifact ID", "send", "help")
 	wrong("Nonsense", "send", "artifact", "--type", "Nonsense", "--value", "x")
-	wrong("needs --type and --value", "send", "artifact")
+	wrong("artifact needs --type: artifact --type TYPE --value VALUE", "send", "artifact")
 	wrong("no artifact 9", "send", "sync-indicator", "--artifact", "9")
 	wrong("cannot be sent", "send", "nothing")
 	wrong("no function named", "send", "function", "nothing")
 	wrong("is not input=value", "send", "function", "threatq_add_indicator", "x")
-	right("evil.example.com", "show")
+	right("No automatic rule fires", "send", "older-incidents", "--count", "9", "--artifacts", "1", "--tasks", "0")
+	right("… Historical sync of all incidents since 2025-07-01", "send", "historical-sync")
+	right("… and 2 more", "show")
+	right("Incident 2097 of many", "show", "2097")
+	wrong("there is no incident 7", "show", "7")
+	wrong("the id of one incident", "show", "all")
 
 	cancel()
 	require.Zero(t, <-ended, "stderr:\n%s", &stderr)
@@ -206,13 +237,13 @@ func TestUpTakesCommandsFromASecondTerminal(t *testing.T) {
 	wrong("no lab is up", "show")
 }
 
-func TestTheTimeLimitSaysWhatWasWaitedFor(t *testing.T) {
+func TestAHostThatIsSilentIsReportedWithWhatWasWaitedFor(t *testing.T) {
 	binary := script(t, `echo '{"level":"INFO","msg":"halfway there","step":3}' >&2; exec sleep 60`)
 	ownTemp(t)
 	var stderr bytes.Buffer
 	err := demo(t.Context(), options{host: binary, limit: 500 * time.Millisecond}, &printer{w: &bytes.Buffer{}})
 	assert.Equal(t, 1, exitCode(err, &stderr))
-	assert.Contains(t, stderr.String(), "still waits for the host to be ready")
+	assert.Contains(t, stderr.String(), "the host has been silent for 500ms and the lab still waits for the host to be ready")
 	assert.Contains(t, stderr.String(), "INFO  halfway there step=3")
 }
 

@@ -2,15 +2,16 @@
 //
 //	go run ./tools/lab demo                     a phishing incident, shown and checked
 //	go run ./tools/lab up                       the same world, kept until Ctrl-C
-//	go run ./tools/lab send WHAT [flags]        one more action in the world of up
-//	go run ./tools/lab show                     what ThreatQ holds in the world of up
+//	go run ./tools/lab send WHAT [flags]        something that a person does in the world of up
+//	go run ./tools/lab show [ID]                what SOAR and ThreatQ hold in the world of up
 //
 // The world is a SOAR simulator, a ThreatQ simulator and a message broker, all in
 // this process on loopback ports with TLS, and the real host process as a child
 // that knows them from an app.config alone. A story is the list of things that
-// people do in SOAR; an action is one message that SOAR publishes because of them;
-// an expectation is what the world must look like after the story, written down
-// without the help of any rule.
+// people do in SOAR, in chapters; a deed is one of them; an action is one message
+// that SOAR publishes, because of a deed or of what the host itself wrote in SOAR;
+// a fact is a line about the end of the story; an expectation is all facts that must
+// hold there and no other, written down without the help of any rule.
 package main
 
 import (
@@ -26,15 +27,15 @@ import (
 	"time"
 )
 
-// timeLimit is when a demo that hangs says what it waits for.
-const timeLimit = 60 * time.Second
+// timeLimit is how long the host may log nothing before a demo says what it waits for.
+const timeLimit = 2 * time.Minute
 
 const usage = `usage: lab [flags] COMMAND
 
   demo        play a phishing incident, show each action, check the end; exit 1 when something is wrong
   up          run the world until Ctrl-C
-  send WHAT   one more action in the world of "up"; "send help" lists them
-  show        what ThreatQ holds in the world of "up"
+  send WHAT   something that a person does in the world of "up"; "send help" lists it
+  show [ID]   what SOAR and ThreatQ hold in the world of "up", or of one incident
 
 flags:
 `
@@ -88,7 +89,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		err = demo(ctx, o, p)
 	case command == "up" && len(rest) == 1:
 		err = up(ctx, o, p)
-	case command == "show" && len(rest) == 1, command == "send" && len(rest) > 1:
+	case command == "show" && len(rest) <= 2, command == "send" && len(rest) > 1:
 		err = ask(ctx, o.dir, rest, p)
 	default:
 		flags.Usage()

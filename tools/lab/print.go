@@ -55,10 +55,18 @@ func (p *printer) heading(text string) {
 	p.line("\n%s", p.bold(text))
 }
 
+// progress prints an interim text as it comes.
+func (p *printer) progress(text string) {
+	p.wrapped("  … ", "    ", text, p.dim)
+}
+
 // wrapped prints text over as many lines as it needs, each behind an indent.
 func (p *printer) wrapped(first, indent, text string, paint func(string) string) {
 	lead := first
-	for _, line := range wrap(text, width-utf8.RuneCountInString(indent)) {
+	for _, line := range wrap(text, width-max(utf8.RuneCountInString(first), utf8.RuneCountInString(indent))) {
+		if line == "" {
+			lead = strings.TrimRight(lead, " ")
+		}
 		p.line("%s%s", lead, paint(line))
 		lead = indent
 	}

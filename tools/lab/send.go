@@ -3,157 +3,134 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
-	"io"
+	"slices"
 	"strconv"
 	"strings"
 )
-
-const sendHelp = `what to send:
-  incident [--name NAME] [--severity Low|Medium|High] [--description HTML] [--campaign NAME]
-  update [--incident ID] [--severity …] [--description HTML] [--status A|C]
-  artifact --type TYPE --value VALUE [--incident ID]
-  sync-incident [--incident ID] [--import-artifacts] [--import-indicators]
-  sync-indicator --artifact ID [--status …] [--confidence Low|Medium|High]
-  function NAME input=value …
-Without --incident the newest one is meant`
 
 // obey does what the second terminal asks for.
 func (l *lab) obey(ctx context.Context, args []string) error {
 	switch {
 	case len(args) == 1 && args[0] == "ping":
 		return nil
-	case len(args) == 1 && args[0] == "show":
-		l.showThreatQ()
-		return nil
+	case len(args) > 0 && args[0] == "show":
+		return l.show(args[1:])
 	case len(args) < 2 || args[0] != "send":
 		return fmt.Errorf("unknown command %q", strings.Join(args, " "))
 	case args[1] == "help":
-		l.out.line("%s", sendHelp)
+		l.out.line("%s", sendHelp())
 		return nil
 	}
 	do, err := l.deed(args[1], args[2:])
 	if err != nil {
 		return err
 	}
-	actions, err := l.during(do)
+	l.tellProgress(func(_ *action, text string) { l.out.progress(text) })
+	defer l.tellProgress(nil)
+	actions, err := l.perform(ctx, do)
 	if err != nil {
 		return err
 	}
 	if len(actions) == 0 {
-		l.out.line("No automatic rule fires for that: they watch for new objects and changed descriptions.")
+		l.out.line("No automatic rule fires for that: see the conditions of the rules in the manifests.")
 	}
-	if err := l.finish(ctx, actions); err != nil {
-		return err
-	}
+	shown := map[string]bool{}
 	for i, a := range actions {
-		l.showAction(i+1, a)
+		l.showAction(i+1, a, shownAs{caused: a.automatic && !actions[0].automatic, shown: shown})
 	}
 	return nil
 }
 
+// show prints what the newest incident holds in SOAR and all of ThreatQ, or the
+// one incident that is named and its event in full.
+func (l *lab) show(args []string) error {
+	if len(args) == 0 {
+		l.out.heading("SOAR")
+		l.showSOAR(l.newestIncident())
+		l.out.heading("ThreatQ")
+		l.showThreatQ()
+		return nil
+	}
+	incident, err := strconv.ParseInt(args[0], 10, 64)
+	if err != nil || len(args) > 1 {
+		return errors.New("show takes the id of one incident, or nothing")
+	}
+	if l.soar.Incident(incident) == nil {
+		return fmt.Errorf("there is no incident %d", incident)
+	}
+	l.out.heading("SOAR")
+	l.showSOAR(incident)
+	l.out.heading("ThreatQ")
+	for _, e := range l.eventsOf(incident) {
+		l.showEvent(e)
+	}
+	return nil
+}
+
+// sendable is one thing that can be sent.
+type sendable struct {
+	name, usage string
+	// prepare declares the flags and returns what is done when they are read.
+	prepare func(l *lab, f *deedFlags) (do func())
+}
+
 // deed reads the flags of one thing to send and returns what does it.
 func (l *lab) deed(what string, args []string) (func(), error) {
-	flags := flag.NewFlagSet("send "+what, flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	values := map[string]any{}
-	into := func(name, field string) {
-		flags.Func(name, "", func(text string) error { values[field] = text; return nil })
+	i := slices.IndexFunc(sendables, func(s sendable) bool { return s.name == what })
+	if i < 0 {
+		return nil, fmt.Errorf("%q cannot be sent; %s", what, sendHelp())
 	}
-	incident := l.newestIncident()
-	ofIncident := func() { flags.Int64Var(&incident, "incident", incident, "") }
-	var do func()
-	needs := func(bool) error { return nil }
-	switch what {
-	case "incident":
-		values["name"] = "Incident from the lab"
-		into("name", "name")
-		into("severity", "severity_code")
-		into("description", "description")
-		flags.Func("campaign", "", func(text string) error {
-			values["properties"] = map[string]any{"internal_campaign": text}
-			return nil
-		})
-		do = func() { l.soar.AddIncident(values) }
-	case "update":
-		ofIncident()
-		into("severity", "severity_code")
-		into("description", "description")
-		into("status", "plan_status")
-		do = func() { l.soar.UpdateIncident(incident, values) }
-		needs = func(given bool) error { return unless(given, "update needs --severity, --description or --status") }
-	case "artifact":
-		ofIncident()
-		kind, value := flags.String("type", "", ""), flags.String("value", "", "")
-		do = func() { l.soar.AddArtifact(incident, *kind, *value) }
-		needs = func(bool) error { return unless(*kind != "" && *value != "", "artifact needs --type and --value") }
-	case "sync-incident":
-		ofIncident()
-		artifacts, indicators := flags.Bool("import-artifacts", false, ""), flags.Bool("import-indicators", false, "")
-		do = func() { l.syncIncident(incident, yes(*artifacts), yes(*indicators)) }
-	case "sync-indicator":
-		id, status, confidence := flags.Int64("artifact", 0, ""), flags.String("status", "", ""), flags.String("confidence", "", "")
-		do = func() { l.syncIndicator(*id, *status, *confidence) }
-		needs = func(bool) error { return unless(*id != 0, "sync-indicator needs --artifact ID") }
-	case "function":
-		return l.functionCall(args)
-	default:
-		return nil, fmt.Errorf("%q cannot be sent; %s", what, sendHelp)
-	}
-	if err := flags.Parse(args); err != nil {
-		return nil, fmt.Errorf("send %s: %w; %s", what, err, sendHelp)
-	}
-	if flags.NArg() > 0 {
-		return nil, fmt.Errorf("send %s: %q is too much; %s", what, flags.Arg(0), sendHelp)
-	}
-	if incident == 0 && flags.Lookup("incident") != nil {
-		return nil, errors.New(`there is no incident yet: send one with "send incident"`)
-	}
-	return do, needs(len(values) > 0)
+	f := newDeedFlags(l, sendables[i])
+	do := sendables[i].prepare(l, f)
+	return do, f.parse(args)
 }
 
-func (l *lab) functionCall(args []string) (func(), error) {
-	if len(args) == 0 {
-		return nil, errors.New("function needs a name; " + sendHelp)
-	}
-	inputs := map[string]any{}
-	for _, pair := range args[1:] {
-		name, value, found := strings.Cut(pair, "=")
-		if !found {
-			return nil, fmt.Errorf("%q is not input=value", pair)
+// sendHelp lists all that can be sent.
+func sendHelp() string {
+	var b strings.Builder
+	b.WriteString("what to send:")
+	for _, s := range sendables {
+		switch s.name {
+		case sendables[0].name:
+			b.WriteString("\n  what people do in SOAR, which fires automatic rules")
+		case "sync-incident":
+			b.WriteString("\n  menu items")
+		case "function":
+			b.WriteString("\n  functions, as a workflow calls them")
 		}
-		inputs[name] = value
-		// Inputs of SOAR have types; the two of numbers are recognised by their names.
-		if number, err := strconv.ParseInt(value, 10, 64); err == nil && strings.HasSuffix(name, "_id") {
-			inputs[name] = number
-		}
+		b.WriteString("\n    " + strings.TrimRight(s.name+" "+s.usage, " "))
 	}
-	return func() { l.callFunction(args[0], inputs) }, nil
+	b.WriteString("\nWithout --incident the newest one is meant; \"show\" tells the ids of artifacts, notes, tasks and attachments")
+	return b.String()
 }
 
-// newestIncident is 0 when there is none.
+// newestIncident is the one created last; 0 when there is none.
 func (l *lab) newestIncident() int64 {
-	newest := int64(0)
-	for id := int64(firstIncident); l.soar.Incident(id) != nil; id++ {
-		newest = id
+	newest, created := int64(0), int64(-1)
+	for _, id := range l.incidents() {
+		if at, _ := l.soar.Incident(id)["create_date"].(int64); at >= created {
+			newest, created = id, at
+		}
 	}
 	return newest
 }
 
-// firstIncident is the id that the simulator gives to the first incident made in it.
-const firstIncident = 2096
-
-func yes(chosen bool) string {
-	if chosen {
-		return "Yes"
+// incidents are the ids of the incidents made in this world that are still there.
+func (l *lab) incidents() []int64 {
+	var ids []int64
+	for id, gaps := int64(firstIncident), 0; gaps < deletedInARow; id++ {
+		if gaps++; l.soar.Incident(id) != nil {
+			ids, gaps = append(ids, id), 0
+		}
 	}
-	return ""
+	return ids
 }
 
-func unless(right bool, text string) error {
-	if right {
-		return nil
-	}
-	return errors.New(text)
-}
+const (
+	// firstIncident is the id that the simulator gives to the first incident made in it.
+	firstIncident = 2096
+	// deletedInARow is how many incidents may be deleted in a row while those behind
+	// them are still found.
+	deletedInARow = 100
+)

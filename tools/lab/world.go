@@ -37,6 +37,8 @@ type world struct {
 	actions []*action
 	waiting map[string]*action // by correlation-id
 	strays  []string           // replies that belong to no action
+	// onProgress is told each interim text as it comes; nil: nobody is.
+	onProgress func(a *action, text string)
 }
 
 // action is a message that SOAR published, and what came back.
@@ -44,6 +46,7 @@ type action struct {
 	id          string // message-id, which the host's log calls the action by
 	correlation string
 	about       string // the object and what was done to it
+	automatic   bool   // a rule that fired by itself, not a menu item or a function
 
 	// answered is closed with the first final reply.
 	answered chan struct{}
@@ -69,12 +72,13 @@ func newWorld(dir string) (_ *world, err error) {
 			w.close()
 		}
 	}()
-	if w.soar, err = resilienttest.Start(resilienttest.Options{Empty: true, OnMessage: w.publish}); err != nil {
+	if w.soar, err = resilienttest.Start(resilienttest.Options{Empty: true, OnMessage: w.fired}); err != nil {
 		return nil, fmt.Errorf("SOAR simulator: %w", err)
 	}
 	if w.threatq, err = threatqtest.Listen(threatqtest.Options{}); err != nil {
 		return nil, fmt.Errorf("ThreatQ simulator: %w", err)
 	}
+	w.feedThreatQ()
 	authority := brokertest.NewAuthority()
 	w.broker, err = brokertest.Start(brokertest.Options{
 		TLS: authority.ServerConfig(),
@@ -186,10 +190,15 @@ func (w *world) environment() []string {
 	return env
 }
 
-// publish puts a message of SOAR into the queue. Messages come from the lab's
-// own doings and from those of the host, whose artifacts fire rules too.
-func (w *world) publish(m resilienttest.Message) {
-	a := &action{correlation: m.Headers["correlation-id"], about: about(m), answered: make(chan struct{})}
+// publish puts the message of a menu item or a function into the queue.
+func (w *world) publish(m resilienttest.Message) { w.put(m, false) }
+
+// fired puts the message of an automatic rule into the queue. Such messages come
+// from what people do in SOAR and from what the host writes there.
+func (w *world) fired(m resilienttest.Message) { w.put(m, true) }
+
+func (w *world) put(m resilienttest.Message, automatic bool) {
+	a := &action{correlation: m.Headers["correlation-id"], about: about(m), automatic: automatic, answered: make(chan struct{})}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	// The reply may come at once: it waits for the lock.
@@ -198,21 +207,23 @@ func (w *world) publish(m resilienttest.Message) {
 	w.actions = append(w.actions, a)
 }
 
-// during returns the actions that f causes. A mistake in what f asks of the
-// simulator, which panics, becomes an error.
-func (w *world) during(f func()) (caused []*action, err error) {
+// actionsFrom are the actions from the n-th on, from 0.
+func (w *world) actionsFrom(n int) []*action {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.actions[n:len(w.actions):len(w.actions)]
+}
+
+// during does what people do. A mistake in what f asks of the simulator, which
+// panics, becomes an error.
+func (w *world) during(f func()) (err error) {
 	defer func() {
 		if mistake := recover(); mistake != nil {
 			err = fmt.Errorf("%s", strings.TrimPrefix(fmt.Sprint(mistake), "resilienttest: "))
 		}
 	}()
-	w.mu.Lock()
-	before := len(w.actions)
-	w.mu.Unlock()
 	f()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.actions[before:len(w.actions):len(w.actions)], nil
+	return nil
 }
 
 // readReplies takes the replies out of the acks queue until ctx ends.
@@ -230,20 +241,30 @@ func (w *world) take(correlation string, body []byte) {
 	var r reply
 	err := json.Unmarshal(body, &r)
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	a := w.waiting[correlation]
+	a, tell := w.waiting[correlation], w.onProgress
+	interim := err == nil && a != nil && !r.Complete
 	switch {
 	case err != nil:
 		w.strays = append(w.strays, fmt.Sprintf("a reply to %s is not JSON: %v: %s", correlation, err, body))
 	case a == nil:
 		w.strays = append(w.strays, fmt.Sprintf("a reply to %s, which nobody sent: %s", correlation, body))
-	case !r.Complete:
-		// an interim text
+	case interim: // told below
 	default:
 		if a.replies = append(a.replies, r); len(a.replies) == 1 {
 			close(a.answered)
 		}
 	}
+	w.mu.Unlock()
+	if interim && tell != nil {
+		tell(a, r.Message)
+	}
+}
+
+// tellProgress sets who is told interim texts.
+func (w *world) tellProgress(tell func(a *action, text string)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.onProgress = tell
 }
 
 // answers are the final replies of an action.
@@ -253,59 +274,6 @@ func (w *world) answers(a *action) []reply {
 	return append([]reply(nil), a.replies...)
 }
 
-// about says what a message is about, from the message alone.
-func about(m resilienttest.Message) string {
-	var body struct {
-		Operation string `json:"operation_type"`
-		Incident  *struct{ ID int64 }
-		Artifact  *struct {
-			ID, Type int64
-			Value    string
-		}
-		Inputs     map[string]json.RawMessage
-		Properties map[string]json.RawMessage
-		TypeInfo   map[string]struct {
-			Fields map[string]struct {
-				Values map[string]struct{ Label string }
-			}
-		} `json:"type_info"`
-	}
-	if err := json.Unmarshal(m.Body, &body); err != nil {
-		return "a message that is not JSON: " + err.Error()
-	}
-	label := func(object, field, value string) string {
-		if found := body.TypeInfo[object].Fields[field].Values[value].Label; found != "" {
-			return found
-		}
-		return value
-	}
-	var parts []string
-	switch {
-	case body.Artifact != nil && body.Incident != nil:
-		kind := label("artifact", "type", fmt.Sprint(body.Artifact.Type))
-		parts = append(parts, fmt.Sprintf("artifact %d of incident %d, %s %q", body.Artifact.ID, body.Incident.ID, kind, body.Artifact.Value))
-	case body.Incident != nil:
-		parts = append(parts, fmt.Sprintf("incident %d", body.Incident.ID))
-	}
-	if body.Operation != "" && len(body.Properties) == 0 {
-		parts = append(parts, body.Operation)
-	}
-	for _, name := range sortedKeys(body.Properties) {
-		if value := string(body.Properties[name]); value != "null" {
-			parts = append(parts, name+"="+label("actioninvocation", name, strings.Trim(value, `"`)))
-		}
-	}
-	for _, name := range sortedKeys(body.Inputs) {
-		var chosen struct{ Name string }
-		value := strings.Trim(string(body.Inputs[name]), `"`)
-		if json.Unmarshal(body.Inputs[name], &chosen) == nil && chosen.Name != "" {
-			value = chosen.Name
-		}
-		parts = append(parts, name+"="+value)
-	}
-	return strings.Join(parts, ", ")
-}
-
 // incidentURL is the link back to an incident (contract: object mapping).
 func (w *world) incidentURL(incident int64) string {
 	base, err := url.Parse(w.soar.URL())
@@ -313,4 +281,9 @@ func (w *world) incidentURL(incident int64) string {
 		panic("lab: " + err.Error()) // the simulator's own address
 	}
 	return fmt.Sprintf("https://%s/#incidents/%d?orgId=%d", base.Host, incident, w.soar.OrgID())
+}
+
+// taskURL is the link back to a task.
+func (w *world) taskURL(incident, task int64) string {
+	return fmt.Sprintf("%s&taskId=%d&tabName=details", w.incidentURL(incident), task)
 }
