@@ -9,6 +9,9 @@ import (
 	"strings"
 )
 
+// moduleExtension is that of module files.
+const moduleExtension = ".wasm"
+
 // folderName is the folder of scenarios beside a plugin's manifest.
 const folderName = "scenarios"
 
@@ -22,6 +25,10 @@ type place struct {
 // find lists the scenarios that paths name. A path is a scenario file, a module
 // file, a folder, or FOLDER/... for all below it.
 func find(paths []string, module, scenarios string) ([]place, error) {
+	isModule := func(path string) bool { return filepath.Ext(path) == moduleExtension }
+	if scenarios != "" && !slices.ContainsFunc(paths, isModule) {
+		return nil, fmt.Errorf("the scenarios in %s are for a module file, and none is named (*%s)", scenarios, moduleExtension)
+	}
 	var all []place
 	seen := map[string]bool{}
 	for _, path := range paths {
@@ -71,7 +78,7 @@ func files(path, scenarios string) (files []string, module string, err error) {
 			files = append(files, inFolder(folder)...)
 		}
 		return files, "", nil
-	case filepath.Ext(path) == ".wasm":
+	case filepath.Ext(path) == moduleExtension:
 		if scenarios == "" {
 			scenarios = filepath.Join(filepath.Dir(path), folderName)
 		}

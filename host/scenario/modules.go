@@ -81,7 +81,7 @@ func (m *modules) find(ctx context.Context, named, plugin string) (*wasm, error)
 	if named != "" {
 		return m.load(ctx, named, func() ([]byte, error) { return os.ReadFile(named) })
 	}
-	file := filepath.Base(plugin) + ".wasm"
+	file := filepath.Base(plugin) + moduleExtension
 	beside := filepath.Join(plugin, file)
 	if _, err := os.Stat(beside); err == nil {
 		return m.load(ctx, beside, func() ([]byte, error) { return os.ReadFile(beside) })

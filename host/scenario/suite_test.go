@@ -114,6 +114,8 @@ func TestWhichScenariosAPathNames(t *testing.T) {
 		_, err := find([]string{path}, "", "")
 		assert.ErrorContains(t, err, want, path)
 	}
+	_, err := find([]string{"a"}, "", "b")
+	assert.EqualError(t, err, "the scenarios in b are for a module file, and none is named (*.wasm)")
 }
 
 func TestReportsComeInOrderWhateverHappens(t *testing.T) {
