@@ -287,6 +287,13 @@ func TestDeletedRowsAndTheArtifactItselfAreNotRelated(t *testing.T) {
 	assert.Empty(t, got["IP Address"])
 }
 
+func TestIndicatorOfTheArtifactsOwnTextIsNotRelated(t *testing.T) {
+	w, bad := newWorld(t, resilienttest.Options{}, threatqtest.Options{})
+	relate(w, bad, "X-Mailer", "Mailer of bad.example.com", "Active")
+	reply := find(t, w, w.SOAR.AddArtifact(incident, "String", "Mailer of bad.example.com"))
+	assert.Contains(t, reply.Message, "0 related, 0 added, 0 already present")
+}
+
 // TestOwnArtifactIsAskedAboutByItsValue: SOAR has no type for an X-Mailer.
 func TestOwnArtifactIsAskedAboutByItsValue(t *testing.T) {
 	w, bad := newWorld(t, resilienttest.Options{}, threatqtest.Options{})
@@ -311,7 +318,8 @@ func TestPagesAreReadSideBySide(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w, bad := newWorld(t, resilienttest.Options{MaxArtifacts: 2000}, o)
 			w.Settings["max_related"] = "60"
-			relateMany(w, bad, 1200)
+			relate(w, bad, "URL", "no-scheme.example.com/x", "Active")
+			relateMany(w, bad, 1199)
 			reply := find(t, w, w.SOAR.AddArtifact(incident, "DNS Name", "bad.example.com"))
 			require.True(t, reply.Success, reply.Message)
 			assert.Contains(t, reply.Message, "1200 related, 60 added, 0 already present, 0 failed, 1140 left out")
@@ -321,9 +329,16 @@ func TestPagesAreReadSideBySide(t *testing.T) {
 				seen[fmt.Sprint(a["value"])] = true
 			}
 			assert.Len(t, seen, 61)
+			assert.Equal(t, []string{"no-scheme.example.com/x"}, artifacts(w)["String"])
+			assert.NotContains(t, strings.Join(posts(w), ""), `"type":"URL"`, "patterns are checked after the cut, too")
 			var turns, progress []string
 			for _, turn := range w.Last.Turns {
 				pages := ""
+				for _, call := range turn.Output.Calls {
+					if call.Service == abi.Resilient {
+						assert.Less(t, len(turn.Input), 100_000, "%s %s goes out after the cut", call.Method, call.Path)
+					}
+				}
 				for _, call := range turn.Output.Calls {
 					if strings.HasSuffix(call.Path, "/indicators") && call.Path != "/api/indicators" {
 						pages += call.Query["offset"] + " "

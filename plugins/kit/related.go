@@ -110,7 +110,7 @@ func (f *finder) collect(m *match, value, kind string) {
 		if i.Type == typing.TypePassword && !f.SettingBool("sync_passwords") {
 			continue
 		}
-		if i.ID == 0 || kind != "" && i.Type != "" && !strings.EqualFold(i.Type, kind) || m.knows(i.ID) {
+		if i.ID == 0 || kind != "" && i.Type != "" && !strings.EqualFold(i.Type, kind) {
 			continue
 		}
 		attributes := row.Get("attributes")
@@ -120,15 +120,6 @@ func (f *finder) collect(m *match, value, kind string) {
 		}
 		m.found = append(m.found, foundIndicator{i, attributeRows(list), attributes.Exists()})
 	}
-}
-
-func (m *match) knows(indicator int64) bool {
-	for _, f := range m.found {
-		if f.ID == indicator {
-			return true
-		}
-	}
-	return false
 }
 
 // indicatorOf reads a row. The tables are read only where names are missing.

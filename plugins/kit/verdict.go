@@ -87,6 +87,8 @@ func (k *Kit) mark(v Verdict, matches []match, again Typing, description string,
 	m := Marking{outcome: outcome}
 	var found []foundIndicator
 	var absent []typing.Candidate
+	// A host and a URL of it may be one indicator.
+	marked := map[int64]bool{}
 	for _, match := range matches {
 		switch {
 		case match.err != nil:
@@ -95,7 +97,12 @@ func (k *Kit) mark(v Verdict, matches []match, again Typing, description string,
 		case len(match.found) == 0:
 			absent = append(absent, match.candidate)
 		default:
-			found = append(found, match.found...)
+			for _, f := range match.found {
+				if !marked[f.ID] {
+					marked[f.ID] = true
+					found = append(found, f)
+				}
+			}
 		}
 	}
 	if len(matches) == 0 {
@@ -320,7 +327,7 @@ func (k *Kit) ArtifactOrFail() Artifact {
 func (k *Kit) RemoveArtifact(m Marking) (problem string) {
 	result := k.Do(guest.Call{Service: abi.Resilient, Method: "DELETE", Idempotent: true,
 		Path: "/incidents/" + id(k.IncidentID) + "/artifacts/" + id(k.ArtifactID)})
-	if result.Err == nil || result.NotFound() {
+	if result.Err == nil {
 		return ""
 	}
 	problem = "But the artifact could not be removed from the incident: " + result.Err.Error()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -340,6 +341,37 @@ func TestBothSpellingsOfAURLAreMarked(t *testing.T) {
 	require.True(t, mark(t, w, w.SOAR.AddArtifact(incident, "URL", "http://bad.example.com/x")).Success)
 	assert.Len(t, verdicts(w, with), 1)
 	assert.Len(t, verdicts(w, without), 1)
+}
+
+// TestURLThatTheServerMadeAHostOf: it is found again, by its host too.
+func TestURLThatTheServerMadeAHostOf(t *testing.T) {
+	w := newWorld(t, threatqtest.Options{Normalize: true})
+	id := w.SOAR.AddArtifact(incident, "URL", "http://bad.example.com")
+	require.True(t, mark(t, w, id).Success)
+	require.Len(t, w.ThreatQ.Indicators(), 1)
+	assert.Equal(t, "FQDN", w.ThreatQ.Indicators()[0].Type)
+	require.True(t, mark(t, w, id).Success)
+	assert.Empty(t, w.Writes())
+
+	w = newWorld(t, threatqtest.Options{})
+	known := w.ThreatQ.AddIndicator("FQDN", "bad.example.com", "Active", "Feed")
+	reply := mark(t, w, w.SOAR.AddArtifact(incident, "String", "http://bad.example.com and bad.example.com"))
+	require.True(t, reply.Success, reply.Message)
+	assert.Len(t, w.Writes(), 1, "one indicator is marked once")
+	assert.Len(t, verdicts(w, known), 1)
+}
+
+// TestOldInstanceTypesOnlyWhatIsMissing: a second typing leaves alone what the
+// first one found.
+func TestOldInstanceTypesOnlyWhatIsMissing(t *testing.T) {
+	w := newWorld(t, threatqtest.Options{MissingIndicatorTypes: []string{"IPv6 Address"}})
+	known := w.ThreatQ.AddIndicator("FQDN", "bad.example.com", "Active", "Feed")
+	reply := mark(t, w, w.SOAR.AddArtifact(incident, "String", "bad.example.com at 2001:db8::1"))
+	require.True(t, reply.Success, reply.Message)
+	o, _ := w.ThreatQ.Object("indicators", known)
+	assert.Equal(t, []string{"Feed"}, o.Sources)
+	assert.Equal(t, 1, strings.Count(reply.Message, "FQDN bad.example.com"))
+	assert.Contains(t, reply.Message, "String 2001:db8::1: created (Review)")
 }
 
 // TestOwnArtifactMarksWhatItWasMadeFrom: SOAR has no type for an X-Mailer, and the
