@@ -190,6 +190,7 @@ func (k *Kit) PostArtifacts(list []NewArtifact, tally *Tally) []NewArtifact {
 // postArtifact falls back to String where the value does not fit the pattern of
 // the artifact type.
 func (k *Kit) postArtifact(a NewArtifact) string {
+	what := shown(a.Type, a.Value)
 	result := k.do(a.call(k.IncidentID))
 	if result.Status == 400 && a.Type != stringType {
 		a.Type = stringType
@@ -201,7 +202,7 @@ func (k *Kit) postArtifact(a NewArtifact) string {
 	case result.Status == 403:
 		k.GiveUp(result.Err)
 	}
-	return a.Type + " " + a.Value + ": " + result.Err.Error()
+	return what + ": " + result.Err.Error()
 }
 
 func (a NewArtifact) call(incident int64) guest.Call {

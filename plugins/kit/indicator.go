@@ -318,6 +318,9 @@ func (e *ensuring) create(c typing.Candidate, retype bool) Indicator {
 	}
 	result := e.do(write("POST", "/api/indicators", jsonvalue.Arr(e.body(c, status)), true))
 	if err := result.Err; err != nil {
+		if err.Status == 403 {
+			e.GiveUp(err)
+		}
 		if retype && err.Status == 400 {
 			// The server does not take the value for what the artifact says.
 			if other := e.otherType(c); other.Type != "" {

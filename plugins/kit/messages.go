@@ -3,6 +3,8 @@ package kit
 import (
 	"strconv"
 	"strings"
+
+	"fn-threatq/plugins/kit/typing"
 )
 
 // Count writes a number with its noun: 1 artifact, 3 artifacts.
@@ -17,9 +19,17 @@ func Count(n int, noun string) string {
 // stand in a workspace that is closed to us, so nothing is concluded from it.
 const IncidentGone = "The incident no longer exists in SOAR, or its workspace is closed to the integration's account; nothing done in ThreatQ."
 
+// shown names a value for people. A password is a secret also where it is synced.
+func shown(kind, value string) string {
+	if strings.EqualFold(kind, typing.TypePassword) {
+		return kind
+	}
+	return strings.TrimSpace(kind + " " + value)
+}
+
 // Line tells the user what became of an indicator.
 func (i Indicator) Line() string {
-	line := strings.TrimSpace(i.Type + " " + i.Value)
+	line := shown(i.Type, i.Value)
 	switch {
 	case i.ID == 0 && i.Problem != "":
 		return line + ": " + i.Problem

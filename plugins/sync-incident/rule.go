@@ -5,6 +5,7 @@ package syncincident
 import (
 	"slices"
 	"strconv"
+	"strings"
 
 	"fn-threatq/abi"
 	"fn-threatq/abi/guest"
@@ -114,7 +115,8 @@ func update(k *kit.Kit, event *kit.Event, incident kit.Incident) (changed bool, 
 func report(k *kit.Kit, event int64, summary string, problems []string) guest.Reply {
 	link := "; " + k.EventURL(event) + k.Hint()
 	if len(problems) > 0 {
-		return guest.Failed(summary + ". Problems: " + kit.Joined(problems) + link)
+		// The words of a server may come with a full stop.
+		return guest.Failed(summary + ". Problems: " + strings.TrimSuffix(kit.Joined(problems), ".") + link)
 	}
 	return guest.Done(summary + link)
 }

@@ -4,6 +4,8 @@
 package syncindicator
 
 import (
+	"strings"
+
 	"fn-threatq/abi"
 	"fn-threatq/abi/guest"
 	"fn-threatq/plugins/kit"
@@ -104,7 +106,8 @@ func report(k *kit.Kit, event *kit.Event, indicators []kit.Indicator, outcome ty
 	if len(failed) == 0 {
 		return guest.Done(kit.Joined(done) + link)
 	}
-	message := "Failed: " + kit.Joined(failed)
+	// The words of a server may come with a full stop.
+	message := "Failed: " + strings.TrimSuffix(kit.Joined(failed), ".")
 	if len(done) > 0 {
 		message += ". Done: " + kit.Joined(done)
 	}
