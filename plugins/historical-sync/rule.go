@@ -7,9 +7,6 @@
 package historicalsync
 
 import (
-	"strconv"
-	"time"
-
 	"fn-threatq/abi"
 	"fn-threatq/abi/guest"
 	"fn-threatq/abi/guest/jsonvalue"
@@ -101,8 +98,12 @@ func (r *run) settle(a *guest.Action, page []incident, outcomes []guest.Result) 
 	if logins(outcomes) >= refusedLogins {
 		return guest.Failed(r.report("stopped after refused logins") + " What is done stays; mend the login, and run it again to go on.")
 	}
-	if len(page) > 0 && r.seen < r.total {
-		a.Progress(r.done())
+	// What the search says of its total is not to be relied on: a full page may
+	// have a next one all the same.
+	if len(page) == r.length || len(page) > 0 && r.seen < r.total {
+		if r.seen < r.total {
+			a.Progress(r.done())
+		}
 		a.Cut(r.state())
 	}
 	if r.failed > 0 {
@@ -142,10 +143,4 @@ func yesNo(b bool) string {
 		return "Yes"
 	}
 	return "No"
-}
-
-func (r *run) date() string { return time.UnixMilli(r.since).UTC().Format(time.DateOnly) }
-
-func (r *run) done() string {
-	return strconv.Itoa(r.seen) + " of " + strconv.Itoa(r.total) + " incidents"
 }

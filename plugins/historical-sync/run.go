@@ -3,6 +3,7 @@ package historicalsync
 import (
 	"strconv"
 	"strings"
+	"time"
 
 	"fn-threatq/abi"
 	"fn-threatq/abi/guest"
@@ -76,8 +77,12 @@ func (r *run) nextPage(a *guest.Action) []incident {
 		if result.Err == nil {
 			return r.rows(result.Body)
 		}
-		if result.Err.Code != abi.CodeTooLarge || r.length == 1 {
-			result.Err.Message = "Historical sync since " + r.date() + ", at " + r.done() + ": " + result.Err.Message + "; run it again to go on"
+		at := "Historical sync since " + r.date() + ", at " + r.done() + ": "
+		switch {
+		case result.Err.Status == 403:
+			a.Fail(abi.CodeForbidden, at+strings.TrimSuffix(result.Err.Error(), ".")+". Give the integration's SOAR account the right to search incidents.")
+		case result.Err.Code != abi.CodeTooLarge || r.length == 1:
+			result.Err.Message = at + result.Err.Message + "; run it again to go on"
 			a.FailWith(result.Err)
 		}
 		r.length = max(r.length/5, 1)
@@ -145,6 +150,12 @@ func (r *run) add(id int64, outcome guest.Result) {
 	}
 }
 
+func (r *run) date() string { return time.UnixMilli(r.since).UTC().Format(time.DateOnly) }
+
+func (r *run) done() string {
+	return grouped(r.seen) + " of " + grouped(r.total) + " incidents"
+}
+
 // report is the last message.
 func (r *run) report(stopped string) string {
 	var b strings.Builder
@@ -152,9 +163,9 @@ func (r *run) report(stopped string) string {
 	if stopped != "" {
 		b.WriteString(" " + stopped)
 	}
-	b.WriteString(": " + strconv.Itoa(r.synced+r.failed) + " incidents")
+	b.WriteString(": " + count(r.synced+r.failed, "incident"))
 	if r.failed > 0 {
-		b.WriteString(", " + strconv.Itoa(r.failed) + " failed (")
+		b.WriteString(", " + grouped(r.failed) + " failed (")
 		for i, id := range r.failures {
 			if i > 0 {
 				b.WriteString(", ")
@@ -162,16 +173,33 @@ func (r *run) report(stopped string) string {
 			b.WriteString("#" + strconv.FormatInt(id, 10))
 		}
 		if more := r.failed - len(r.failures); more > 0 {
-			b.WriteString(" and " + strconv.Itoa(more) + " more")
+			b.WriteString(" and " + grouped(more) + " more")
 		}
 		b.WriteString(")")
 	}
-	b.WriteString(", " + strconv.Itoa(r.indicators) + " indicators, " + strconv.Itoa(r.tasks) + " tasks")
+	b.WriteString(", " + count(r.indicators, "indicator") + ", " + count(r.tasks, "task"))
 	if r.gone > 0 {
-		b.WriteString(", " + strconv.Itoa(r.gone) + " deleted meanwhile")
+		b.WriteString(", " + grouped(r.gone) + " deleted meanwhile")
 	}
 	if r.simulations > 0 {
-		b.WriteString(", " + strconv.Itoa(r.simulations) + " simulations left out")
+		b.WriteString(", " + count(r.simulations, "simulation") + " left out")
 	}
 	return b.String() + "."
+}
+
+// count writes a number with its noun: 1 task, 5,210 indicators.
+func count(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return grouped(n) + " " + noun
+}
+
+// grouped writes a number with a comma before each three digits.
+func grouped(n int) string {
+	digits := strconv.Itoa(n)
+	for at := len(digits) - 3; at > 0; at -= 3 {
+		digits = digits[:at] + "," + digits[at:]
+	}
+	return digits
 }
