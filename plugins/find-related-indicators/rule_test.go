@@ -232,8 +232,10 @@ func TestTwoTypesThatBothBecomeAStringAreOneArtifact(t *testing.T) {
 	w, bad := newWorld(t, resilienttest.Options{}, threatqtest.Options{})
 	relate(w, bad, "URL", "no-scheme.example.com/x", "Active")
 	relate(w, bad, "ASN", "no-scheme.example.com/x", "Active")
+	relate(w, bad, "GOST Hash", "64496", "Active")
+	relate(w, bad, "X-Mailer", "64496", "Active")
 	reply := find(t, w, w.SOAR.AddArtifact(incident, "DNS Name", "bad.example.com"))
-	assert.Contains(t, reply.Message, "2 related, 1 added, 1 already present")
+	assert.Contains(t, reply.Message, "4 related, 2 added, 2 already present")
 }
 
 // TestPresentArtifactsAreComparedByTheirKind: hashes and hosts without case, paths and
