@@ -125,6 +125,12 @@ func TestUpdatePrefersTheAnswerOfTheSameTurn(t *testing.T) {
 
 `
 	assert.Equal(t, text+"-- reply --\nsuccess\nDone.\n", update(t, m, text, nil))
+
+	// In turn 1 the call is not made any more; its answer there is of no use.
+	m = says(calls(postEvent), calls(getEvents), done)
+	text = strings.Replace(text, "-- turn 1 --\n", "-- turn 1 --\n> POST threatq /api/events\n\"*\"\n< 201\n\n", 1)
+	assert.Equal(t, strings.Replace(text, "\n> GET threatq /api/events?title=Resilient #1: %\n< 200\n{\"n\": 1}\n", "", 1)+
+		"-- reply --\nsuccess\nDone.\n", update(t, m, text, nil))
 }
 
 func TestUpdateOfATurnThatIsTwoNow(t *testing.T) {
