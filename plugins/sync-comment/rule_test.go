@@ -193,25 +193,31 @@ func TestNumberOfANoteIsNotTheBeginningOfAnother(t *testing.T) {
 	assert.Empty(t, w.Writes())
 }
 
-func TestCommentIsFoundBehindManyOthers(t *testing.T) {
-	w := newWorld(t, threatqtest.Options{OmitTotal: true})
-	note := w.SOAR.AddNote(incident, 0, "The first of many")
+// withManyComments has the comment of a note, and n later ones on its event.
+func withManyComments(t *testing.T, o threatqtest.Options, n int) (w *kittest.World, note int64) {
+	t.Helper()
+	clock := time.UnixMilli(1580479200000)
+	o.Now = func() time.Time { return clock }
+	w = newWorld(t, o)
+	note = w.SOAR.AddNote(incident, 0, "The first of many")
 	done(t, w, note, 0)
-	for range 1100 {
+	clock = clock.Add(time.Minute)
+	for range n {
 		w.ThreatQ.AddComment("events", 55, "Another one")
 	}
+	return w, note
+}
+
+func TestCommentIsFoundBehindManyOthers(t *testing.T) {
+	w, note := withManyComments(t, threatqtest.Options{OmitTotal: true}, 1100)
 	done(t, w, note, 0)
 	assert.Empty(t, w.Writes())
+	assert.Len(t, w.Last.Turns, 5, "three pages")
 }
 
 func TestCommentsThatDoNotFitIntoAnAnswerAreReadInSmallPages(t *testing.T) {
 	for _, o := range []threatqtest.Options{{}, {OmitTotal: true}} {
-		w := newWorld(t, o)
-		note := w.SOAR.AddNote(incident, 0, "The first of many")
-		done(t, w, note, 0)
-		for range 60 {
-			w.ThreatQ.AddComment("events", 55, "Another one")
-		}
+		w, note := withManyComments(t, o, 60)
 		w.Answer = func(call abi.Call) *abi.Result {
 			if strings.HasSuffix(call.Path, "/comments") && call.Query["limit"] == "500" {
 				return &abi.Result{Error: &abi.CallError{Code: abi.CodeTooLarge, Message: "the answer is over 8 MB"}}
