@@ -139,7 +139,7 @@ func (h *hostProcess) note(e entry) {
 	if len(h.last) > keptLines {
 		h.last = h.last[1:]
 	}
-	if e.text("level") == "ERROR" && e.text("msg") != "action" {
+	if e.text("msg") != "action" && (e.text("level") == "ERROR" || e.text("msg") == "sub-action failed") {
 		h.errors = append(h.errors, plainEntry(e))
 	}
 	switch e.text("msg") {
