@@ -132,9 +132,10 @@ func report(k *kit.Kit, work kit.Parsing, parsed string) guest.Reply {
 	if work.Refused != "" {
 		message = "File stored as #" + kit.ID(work.File) + "; no indicators could be parsed: " + work.Refused
 	}
-	link := "; " + k.FileURL(work.File) + k.Hint()
+	link := k.FileURL(work.File)
 	if len(work.Problems) > 0 {
-		return guest.Failed(message + ". Problems: " + kit.Joined(work.Problems) + link)
+		message = kit.Linked(message, "") + ". Problems: " + kit.Joined(work.Problems)
+		return guest.Failed(kit.Linked(message, link) + k.Hint())
 	}
-	return guest.Done(message + link)
+	return guest.Done(kit.Linked(message, link) + k.Hint())
 }

@@ -37,6 +37,9 @@ type Indicator struct {
 	Problem string
 
 	sourced bool
+	// posted says that a create call met it. It may well be ours: that call is
+	// repeated when its first answer is lost.
+	posted bool
 }
 
 // TypingOptions are the settings that typing depends on. Types stays empty: a
@@ -338,6 +341,7 @@ func (e *ensuring) create(c typing.Candidate, retype bool) Indicator {
 		i.Type = c.Type
 	}
 	if row.Get("existing").Bool() {
+		i.posted = true
 		return e.settle(i)
 	}
 	i.Existing = false

@@ -68,6 +68,16 @@ func advised(problem, advice string) string {
 	return problem + " " + advice
 }
 
+// Linked puts an address behind a text, whose last full stop goes. Without an
+// address the text stays without it too.
+func Linked(text, url string) string {
+	text = strings.TrimSuffix(text, ".")
+	if url == "" {
+		return text
+	}
+	return text + "; " + url
+}
+
 // Joined writes a list of lines as one text, the first few in full.
 func Joined(lines []string) string {
 	const shown = 20

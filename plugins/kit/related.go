@@ -433,5 +433,5 @@ func (k *Kit) RelatedText(r Related) string {
 	if len(t.Problems) > 0 {
 		message += ". Failed: " + Joined(t.Problems)
 	}
-	return message + "; " + k.IndicatorURL(r.Asked) + k.Hint()
+	return Linked(message, k.IndicatorURL(r.Asked)) + k.Hint()
 }

@@ -172,7 +172,7 @@ func (k *Kit) makeMarked(v Verdict, absent []typing.Candidate, again Typing, wis
 		if i.ID == 0 {
 			continue
 		}
-		if !i.Existing {
+		if isNew(i) {
 			ids = append(ids, i.ID)
 		}
 		strands = append(strands, func() { k.markOne(v, &found[n]) })
@@ -187,7 +187,7 @@ func (k *Kit) makeMarked(v Verdict, absent []typing.Candidate, again Typing, wis
 	for n := range found {
 		indicators[n] = found[n].Indicator
 		switch i := &indicators[n]; {
-		case i.ID == 0 || i.Existing || event == 0:
+		case i.ID == 0 || event == 0 || !isNew(*i):
 		case unlinked != nil:
 			i.problem("not linked to event " + id(event) + ": " + unlinked.Error())
 		default:
@@ -196,6 +196,9 @@ func (k *Kit) makeMarked(v Verdict, absent []typing.Candidate, again Typing, wis
 	}
 	return indicators
 }
+
+// isNew holds too for what somebody else may have made a moment ago.
+func isNew(i Indicator) bool { return !i.Existing || i.posted }
 
 // markOne adds our verdict where it does not stand, and takes the opposite one
 // back where it was ours alone. That is tidying up: its failure is only told.
@@ -360,7 +363,7 @@ func (k *Kit) MarkingText(m Marking, sentence string) string {
 			done = append(done, i.Line())
 		}
 		if i.ID != 0 && link == "" {
-			link = "; " + k.IndicatorURL(i.ID)
+			link = k.IndicatorURL(i.ID)
 		}
 	}
 	for _, s := range m.outcome.Skipped {
@@ -373,13 +376,13 @@ func (k *Kit) MarkingText(m Marking, sentence string) string {
 	if len(failed) > 0 {
 		text = "Failed: " + Joined(failed)
 		if len(done) > 0 {
-			text += ". Done: " + Joined(done)
+			text = advised(text, "Done: "+Joined(done))
 		}
 	}
 	if sentence != "" {
-		text = strings.TrimSuffix(advised(text, sentence), ".")
+		text = advised(text, sentence)
 	}
-	return text + link + k.Hint()
+	return Linked(text, link) + k.Hint()
 }
 
 // MarkingResults are the marked indicators as a function's result lists them.
