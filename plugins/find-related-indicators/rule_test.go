@@ -318,7 +318,7 @@ func relateMany(w *kittest.World, to, n int) {
 func TestPagesAreReadSideBySide(t *testing.T) {
 	for name, o := range map[string]threatqtest.Options{"with totals": {}, "without totals": {OmitTotal: true}} {
 		t.Run(name, func(t *testing.T) {
-			w, bad := newWorld(t, resilienttest.Options{MaxArtifacts: 2000}, o)
+			w, bad := newWorld(t, resilienttest.Options{}, o)
 			w.Settings["max_related"] = "60"
 			relate(w, bad, "URL", "no-scheme.example.com/x", "Active")
 			relateMany(w, bad, 1199)
@@ -361,9 +361,9 @@ func TestPagesAreReadSideBySide(t *testing.T) {
 			assert.Equal(t, want, turns)
 			assert.Equal(t, []string{"25 related indicators added, 35 to go", "50 related indicators added, 10 to go"}, progress)
 
-			w.Settings["max_related"] = "2000"
+			w.Settings["max_related"] = "100"
 			reply = find(t, w, w.SOAR.AddArtifact(incident, "DNS Name", "bad.example.com"))
-			assert.Contains(t, reply.Message, "1200 related, 1140 added, 60 already present, 0 failed;")
+			assert.Contains(t, reply.Message, "1200 related, 100 added, 60 already present, 0 failed, 1040 left out")
 			assert.Less(t, len(w.Last.Turns[len(w.Last.Turns)-2].Input), 100_000, "the history is forgotten between batches")
 		})
 	}
