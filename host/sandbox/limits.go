@@ -23,7 +23,7 @@ type Limits struct {
 // it is there to stop a module that runs for ever, on a slow machine too.
 var DefaultLimits = Limits{
 	MemoryBytes: 64 << 20,
-	TurnTime:    2 * time.Second,
+	TurnTime:    5 * time.Second,
 	InputBytes:  16 << 20,
 	OutputBytes: 4 << 20,
 	LogBytes:    64 << 10,

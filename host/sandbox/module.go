@@ -72,7 +72,8 @@ type Stats struct {
 	// Instances that were made in all; Outgrown counts those that were thrown
 	// away because a turn grew the memory.
 	Instances, Outgrown int64
-	// Idle instances wait, and Running turns run, at this moment.
+	// Idle instances wait, and Running turns run or wait for their turn to run,
+	// at this moment.
 	Idle, Running int
 	// ImageBytes is the size of the image's memory.
 	ImageBytes int
@@ -114,6 +115,12 @@ func (m *Module) Turn(ctx context.Context, in TurnInput) (TurnOutput, error) {
 		return TurnOutput{}, m.sign(&Error{Kind: KindClosed, Message: ErrClosed.Error(), Err: ErrClosed})
 	}
 	defer m.turns.leave()
+	select {
+	case m.sandbox.slots <- struct{}{}:
+		defer func() { <-m.sandbox.slots }()
+	case <-ctx.Done():
+		return TurnOutput{}, m.sign(&Error{Kind: KindCanceled, Message: "the turn was given up before it began", Err: ctx.Err()})
+	}
 	began := time.Now()
 	m.played.Add(1)
 	var out TurnOutput

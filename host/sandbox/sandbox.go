@@ -26,6 +26,10 @@ type Options struct {
 	// MaxIdle is how many instances of a module wait for the next turn; the
 	// number of processors when 0. More are made when more turns come at once.
 	MaxIdle int
+	// MaxRunning is how many turns run at once, over all modules; twice the
+	// number of processors when 0. More would only share the processors: each
+	// would take longer, up to its time limit, and need memory of its own.
+	MaxRunning int
 }
 
 // Sandbox compiles and holds modules. It is safe for concurrent use.
@@ -37,7 +41,9 @@ type Sandbox struct {
 	cache   wazero.CompilationCache
 	wasi    map[string]api.FunctionDefinition
 
-	loads   gate
+	loads gate
+	// slots are taken by running turns.
+	slots   chan struct{}
 	mu      sync.Mutex
 	modules map[*Module]struct{}
 	closed  bool
@@ -51,7 +57,10 @@ func New(ctx context.Context, o Options) (*Sandbox, error) {
 	if o.MaxIdle <= 0 {
 		o.MaxIdle = runtime.GOMAXPROCS(0)
 	}
-	s := &Sandbox{options: o, log: o.Logger, meter: deadlineMeter{}, modules: map[*Module]struct{}{}}
+	if o.MaxRunning <= 0 {
+		o.MaxRunning = 2 * runtime.GOMAXPROCS(0)
+	}
+	s := &Sandbox{slots: make(chan struct{}, o.MaxRunning), options: o, log: o.Logger, meter: deadlineMeter{}, modules: map[*Module]struct{}{}}
 	config := s.meter.configure(wazero.NewRuntimeConfigCompiler().WithCoreFeatures(api.CoreFeaturesV2))
 	s.cache = wazero.NewCompilationCache()
 	if o.CacheDir != "" {
