@@ -9,6 +9,22 @@ import (
 	"fn-threatq/host/resilient/resilienttest"
 )
 
+// addIncident makes an incident that "send" knows.
+func (w *world) addIncident(values map[string]any) int64 {
+	id := w.soar.AddIncident(values)
+	w.made = append(w.made, id)
+	return id
+}
+
+// addOlderIncidents makes incidents of before the integration was installed.
+func (w *world) addOlderIncidents(n int, of resilienttest.Bulk) (first int64) {
+	first = w.soar.AddIncidents(n, of)
+	for i := range n {
+		w.made = append(w.made, first+int64(i))
+	}
+	return first
+}
+
 // menuItem is a user who chooses a menu item on an object; empty fields are left out.
 func (w *world) menuItem(rule string, on resilienttest.ActionOptions, fields map[string]any) {
 	on.MenuItem, on.Fields = true, map[string]any{}

@@ -103,7 +103,7 @@ func TestEachThingCanBeSent(t *testing.T) {
 	require.NoError(t, err)
 	defer w.close()
 	l := &lab{world: w, out: &printer{w: &bytes.Buffer{}}}
-	incident := w.soar.AddIncident(map[string]any{"name": "x"})
+	incident := w.addIncident(map[string]any{"name": "x"})
 	artifact := fmt.Sprint(w.soar.AddArtifact(incident, "DNS Name", "a.example"))
 	task := fmt.Sprint(w.soar.AddTask(incident, map[string]any{"name": "Look"}))
 	note := fmt.Sprint(w.soar.AddNote(incident, 0, "a"))
@@ -157,7 +157,7 @@ func TestEachThingCanBeSent(t *testing.T) {
 		assert.Len(t, w.actionsFrom(before), 0, "%s fires no rule", line)
 	}
 	assert.Equal(t, int64(2097), l.newestIncident(), "older incidents are not the newest")
-	assert.Len(t, l.incidents(), 5)
+	assert.Len(t, l.made, 5)
 	for _, line := range []string{"delete-note --note " + note, "delete-task --task " + task, "delete-incident --incident 2096"} {
 		words := strings.Fields(line)
 		known[words[0]] = true
@@ -185,7 +185,7 @@ func TestWhatIsMissingOrWrongInSendIsNamed(t *testing.T) {
 		assert.ErrorContains(t, err, part, "%v", words)
 	}
 	wrong("there is no incident yet", "note", "--text", "x")
-	w.soar.AddIncident(map[string]any{"name": "x"})
+	w.addIncident(map[string]any{"name": "x"})
 	wrong("there is no incident 9", "note", "--text", "x", "--incident", "9")
 	wrong("note needs --text: note --text HTML", "note")
 	wrong("set-task-status needs --status", "set-task-status", "--task", "1")

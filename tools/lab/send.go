@@ -106,31 +106,12 @@ func sendHelp() string {
 }
 
 // newestIncident is the one created last; 0 when there is none.
-func (l *lab) newestIncident() int64 {
+func (w *world) newestIncident() int64 {
 	newest, created := int64(0), int64(-1)
-	for _, id := range l.incidents() {
-		if at, _ := l.soar.Incident(id)["create_date"].(int64); at >= created {
+	for _, id := range w.made {
+		if at, exists := w.soar.Incident(id)["create_date"].(int64); exists && at >= created {
 			newest, created = id, at
 		}
 	}
 	return newest
 }
-
-// incidents are the ids of the incidents made in this world that are still there.
-func (l *lab) incidents() []int64 {
-	var ids []int64
-	for id, gaps := int64(firstIncident), 0; gaps < deletedInARow; id++ {
-		if gaps++; l.soar.Incident(id) != nil {
-			ids, gaps = append(ids, id), 0
-		}
-	}
-	return ids
-}
-
-const (
-	// firstIncident is the id that the simulator gives to the first incident made in it.
-	firstIncident = 2096
-	// deletedInARow is how many incidents may be deleted in a row while those behind
-	// them are still found.
-	deletedInARow = 100
-)

@@ -19,7 +19,7 @@ var sendables = []sendable{
 			if *campaign != "" {
 				values["properties"] = map[string]any{"internal_campaign": *campaign}
 			}
-			l.soar.AddIncident(values)
+			l.addIncident(values)
 		}
 	}},
 	{"update", "[--incident ID] [--severity …] [--description HTML] [--status A|C]", func(l *lab, f *deedFlags) func() {
@@ -92,7 +92,7 @@ var sendables = []sendable{
 		of := resilienttest.Bulk{From: older.From, Every: older.Every}
 		f.IntVar(&of.Artifacts, "artifacts", older.Artifacts, "")
 		f.IntVar(&of.Tasks, "tasks", older.Tasks, "")
-		return func() { l.soar.AddIncidents(*count, of) }
+		return func() { l.addOlderIncidents(*count, of) }
 	}},
 
 	{"sync-incident", "[--incident ID] [--import-artifacts] [--import-indicators]", func(l *lab, f *deedFlags) func() {

@@ -91,7 +91,7 @@ func (l *lab) chapters(t *told) []chapter {
 	}
 	return []chapter{
 		{"An incident is created, with seven artifacts beside it", []func(){func() {
-			t.incident = soar.AddIncident(map[string]any{
+			t.incident = l.addIncident(map[string]any{
 				"name": incidentName, "description": textAtFirst, "discovered_date": discovered.UnixMilli(),
 				"severity_code": "Medium", "incident_type_ids": []string{"Phishing"}, "nist_attack_vectors": []string{"E-mail"},
 				"reporter": reporter, "properties": map[string]any{"internal_confidence": "High", "internal_campaign": campaign},
@@ -159,7 +159,7 @@ func (l *lab) chapters(t *told) []chapter {
 			})
 		}}},
 		{"Sixty older incidents: a historical sync, which goes over this one too", []func(){func() {
-			t.older = soar.AddIncidents(olderIncidents, older)
+			t.older = l.addOlderIncidents(olderIncidents, older)
 			l.historicalSync(t.incident, older.From, "Yes")
 		}}},
 	}

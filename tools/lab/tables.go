@@ -113,13 +113,19 @@ func (l *lab) showTasks(e threatqtest.Object) {
 	var rows [][]string
 	for _, t := range l.threatq.Tasks() {
 		if slices.Contains(ids, t.ID) {
-			rows = append(rows, []string{fmt.Sprint(t.ID), t.Name, t.Status, t.DueAt, t.Assignee})
+			rows = append(rows, []string{fmt.Sprint(t.ID), t.Name, t.Status, dayOnly(t.DueAt), t.Assignee})
 		}
 	}
 	if len(rows) > 0 {
 		l.out.line("")
-		l.out.table([]string{"task", "name", "status", "due at", "assignee"}, rows)
+		l.out.table([]string{"task", "name", "status", "due on", "assignee"}, rows)
 	}
+}
+
+// dayOnly is the date of a time of ThreatQ.
+func dayOnly(at string) string {
+	date, _, _ := strings.Cut(at, " ")
+	return date
 }
 
 func (l *lab) showFiles(e threatqtest.Object) {
@@ -127,13 +133,13 @@ func (l *lab) showFiles(e threatqtest.Object) {
 	var rows [][]string
 	for _, f := range l.threatq.Files() {
 		if slices.Contains(ids, f.ID) {
-			found := countOf(len(l.threatq.Links("attachments", f.ID, "indicators")), "indicator")
-			rows = append(rows, []string{fmt.Sprint(f.ID), f.Type, f.Title, fmt.Sprintf("%d bytes", len(f.Content)), found})
+			rows = append(rows, []string{fmt.Sprint(f.ID), f.Type, f.Title, fmt.Sprint(len(f.Content)),
+				fmt.Sprint(len(l.threatq.Links("attachments", f.ID, "indicators")))})
 		}
 	}
 	if len(rows) > 0 {
 		l.out.line("")
-		l.out.table([]string{"file", "type", "title", "size", "linked"}, rows)
+		l.out.table([]string{"file", "type", "title", "bytes", "indicators"}, rows)
 	}
 }
 

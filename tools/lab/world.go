@@ -29,6 +29,7 @@ type world struct {
 	soar    *resilienttest.Server
 	threatq *threatqtest.Server
 	broker  *brokertest.Server
+	made    []int64 // the incidents of this world, also those that were deleted
 
 	cancel  context.CancelFunc
 	reading sync.WaitGroup
