@@ -123,7 +123,9 @@ func importPath(session int64) string { return "/api/imports/" + id(session) }
 func (p *Parsing) fail(err *guest.CallError) {
 	switch {
 	case err.Code == abi.CodeHTTP && err.Status < 500 && err.Status != 401 && err.Status != 403 && err.Status != 429, err.Status == 500:
-		p.Refused = err.Message
+		if p.Refused = err.Message; p.Refused == "" {
+			p.Refused = err.Error()
+		}
 	case err.Status == 403:
 		p.Problems = append(p.Problems, advised("its indicators could not be parsed: "+err.Error(),
 			"Give the integration's ThreatQ account the right to import indicators."))
