@@ -158,7 +158,7 @@ func (l *lab) checkConduct(stopped error) []string {
 		}
 		for _, r := range replies {
 			if r.Type != 0 || r.Results != nil && !r.Results.Success {
-				report("%s: answered with an error: %s", a.about, r.Message)
+				report("%s: answered with an error: %s", a.about, strings.Join(strings.Fields(r.Message), " "))
 			}
 		}
 		for _, c := range l.host.calls(a.id) {

@@ -102,6 +102,10 @@ func (l *lab) showWhere() {
 	l.out.line("  %-18s %s", "app.config", l.config)
 }
 
+// shownDifferences is how many differences are shown: a rule that fails may leave
+// hundreds.
+const shownDifferences = 60
+
 // demo plays the story, shows it, and checks the end of it.
 func demo(ctx context.Context, o options, out *printer) (err error) {
 	dir, err := os.MkdirTemp("", "fn-threatq-demo-")
@@ -142,7 +146,8 @@ func demo(ctx context.Context, o options, out *printer) (err error) {
 	for _, a := range l.actions {
 		calls += len(l.host.calls(a.id))
 	}
-	wrong := append(l.check(t), l.checkConduct(stopped)...)
+	// What went wrong on the way explains the end.
+	wrong := append(l.checkConduct(stopped), l.check(t)...)
 	l.world.close()
 
 	out.heading("In total")
@@ -155,11 +160,19 @@ func demo(ctx context.Context, o options, out *printer) (err error) {
 		out.line("  %s", out.green("✔ ThreatQ is as expected, each action was answered once, the queue is empty"))
 		return nil
 	}
-	out.line("  %s", out.red(fmt.Sprintf("✘ %d differences from what was expected:", len(wrong))))
-	for _, difference := range wrong {
+	l.showDifferences(wrong)
+	return errReported
+}
+
+func (l *lab) showDifferences(wrong []string) {
+	out := l.out
+	out.line("  %s", out.red(fmt.Sprintf("✘ %s from what was expected:", countOf(len(wrong), "difference"))))
+	for _, difference := range wrong[:min(shownDifferences, len(wrong))] {
 		out.line("    %s", out.red(difference))
 	}
-	return errReported
+	if more := len(wrong) - shownDifferences; more > 0 {
+		out.line("    %s", out.red(fmt.Sprintf("… and %d more", more)))
+	}
 }
 
 // settle takes the replies that were sent before the host ended, if any are left.

@@ -238,6 +238,23 @@ func TestUpTakesCommandsFromASecondTerminal(t *testing.T) {
 	wrong("no lab is up", "show")
 }
 
+func TestAHostThatFailsAllIsReportedBriefly(t *testing.T) {
+	w, err := newWorld(t.TempDir())
+	require.NoError(t, err)
+	defer w.close()
+	var stdout bytes.Buffer
+	l := &lab{world: w, out: &printer{w: &stdout}}
+	w.actions = []*action{{about: "incident 2096, created", replies: []reply{{Type: 1, Message: "ERROR:\nno module", Complete: true}}}}
+	l.host = &hostProcess{records: map[string]*record{}}
+	wrong := append(l.checkConduct(nil), l.check(told{incident: 2096, older: 2097})...)
+	l.showDifferences(wrong)
+	lines := strings.Split(strings.TrimSpace(stdout.String()), "\n")
+	assert.Len(t, lines, 1+shownDifferences+1)
+	assert.Contains(t, lines[0], fmt.Sprintf("%d differences", len(wrong)))
+	assert.Contains(t, stdout.String(), "incident 2096, created: answered with an error: ERROR: no module", "on one line, and before what follows from it")
+	assert.Contains(t, lines[len(lines)-1], fmt.Sprintf("… and %d more", len(wrong)-shownDifferences))
+}
+
 func TestAHostThatIsSilentIsReportedWithWhatWasWaitedFor(t *testing.T) {
 	binary := script(t, `echo '{"level":"INFO","msg":"halfway there","step":3}' >&2; exec sleep 60`)
 	ownTemp(t)
