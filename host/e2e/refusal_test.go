@@ -1,0 +1,149 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"regexp"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"fn-threatq/host/resilient/resilienttest"
+	"fn-threatq/host/threatq/threatqtest"
+)
+
+// refusals are the forms in which ThreatQ says no (contract: errors), with what
+// has to reach the user of each.
+var refusals = map[string]struct {
+	fault threatqtest.Fault
+	words []string
+}{
+	"a map of fields": {
+		threatqtest.Fault{Status: http.StatusBadRequest, Body: `{"data":{"errors":{"name":["The name has already been taken."],"test":["one error","another error"]}}}`},
+		[]string{"name: The name has already been taken.", "one error", "another error"},
+	},
+	"nested lists": {
+		threatqtest.Fault{Status: http.StatusBadRequest, Body: `{"errors":["First error",["Second error, part 1","Second error, part 2"]]}`},
+		[]string{"First error", "Second error, part 1", "Second error, part 2"},
+	},
+	"in a 200 answer": {
+		threatqtest.Fault{Status: http.StatusOK, Body: `{"errors":["The value is not valid."]}`},
+		[]string{"The value is not valid"},
+	},
+	"a web page": {
+		threatqtest.Fault{Status: http.StatusInternalServerError, Body: threatqtest.HTMLError, ContentType: "text/html"},
+		[]string{"Whoops, looks like something went wrong"},
+	},
+}
+
+// What is refused: what rules make, and the relations of an indicator.
+var (
+	creations = regexp.MustCompile(`^/api/(events|indicators|tasks|attachments|attachments/upload|events/\d+/comments)$`)
+	relations = regexp.MustCompile(`^/api/indicators/\d+/indicators$`)
+)
+
+func isRefused(r *http.Request) bool {
+	return r.Method == "POST" && creations.MatchString(r.URL.Path) || r.Method == "GET" && relations.MatchString(r.URL.Path)
+}
+
+// Every rule and function hands on what ThreatQ says, in whatever form, and
+// nothing of the form (contract: test list, 18).
+func TestRefusalsOfThreatQReachTheUser(t *testing.T) {
+	eachNumbering(t, func(t *testing.T, o threatqtest.Options) {
+		w := newWorld(t, setup{modules: []string{}, tq: o, threatq: keys{"max_parallel": "8"}})
+		w.tq.Seed(threatqtest.Object{Collection: "events", Name: fmt.Sprintf("Resilient #%d: Phishing mail to finance", incident), Sources: []string{"Resilient"}})
+		w.tq.AddIndicator("FQDN", "known.example.com", "Active", "Feed")
+		known, artifact := w.soar.AddArtifact(incident, "DNS Name", "known.example.com"), w.soar.AddArtifact(incident, "DNS Name", "bad.example.com")
+		note := w.soar.AddNote(incident, 0, "A note")
+		file := w.soar.AddAttachment(incident, 0, "a.txt", "text/plain", []byte("content"))
+		unknown := w.soar.AddIncident(map[string]any{"name": "Not in ThreatQ"})
+		rule := func(title string, o resilienttest.ActionOptions) resilienttest.Message {
+			return w.soar.ActionMessage("ThreatQ: "+title, o)
+		}
+		type options = resilienttest.ActionOptions
+		p := w.start()
+		for form, refusal := range refusals {
+			messages := map[string]resilienttest.Message{
+				"Sync Incident":                   rule("Sync Incident", options{IncidentID: unknown}),
+				"Sync Indicator":                  rule("Sync Indicator", options{ArtifactID: artifact}),
+				"Mark as True Positive":           rule("Mark as True Positive", options{ArtifactID: artifact}),
+				"Mark as False Positive":          rule("Mark as False Positive", options{ArtifactID: artifact, Fields: map[string]any{"Remove Artifact After Marking": "Yes"}}),
+				"Find Related Indicators":         rule("Find Related Indicators", options{ArtifactID: known}),
+				"Sync Comment":                    rule("Sync Comment", options{NoteID: note}),
+				"Import Attachment":               rule("Import Attachment", options{AttachmentID: file}),
+				"Sync Task":                       rule("Sync Task", options{TaskID: task}),
+				"Set Task Status":                 rule("Set Task Status", options{TaskID: task, Fields: map[string]any{"Task Status": "Done"}}),
+				"threatq_add_indicator":           w.soar.FunctionMessage("threatq_add_indicator", map[string]any{"indicator_value": "bad.example.com"}),
+				"threatq_find_related_indicators": w.soar.FunctionMessage("threatq_find_related_indicators", map[string]any{"incident_id": incident, "indicator_value": "known.example.com"}),
+				"threatq_mark_as_false_positive":  w.soar.FunctionMessage("threatq_mark_as_false_positive", map[string]any{"indicator_value": "bad.example.com"}),
+				"threatq_mark_as_true_positive":   w.soar.FunctionMessage("threatq_mark_as_true_positive", map[string]any{"indicator_value": "bad.example.com"}),
+			}
+			f := refusal.fault
+			f.Match, f.Times = isRefused, -1
+			w.tq.Inject(f)
+			w.unchanged(func() {
+				sent := map[string]string{}
+				for name, m := range messages {
+					sent[name] = w.send(m)
+				}
+				for name, correlation := range sent {
+					w.requireRefused(name+", "+form, w.final(correlation), refusal.words)
+				}
+			})
+			require.Positive(t, w.tq.ClearFaults())
+		}
+		w.twice(rule("Sync Indicator", options{ArtifactID: artifact}))
+		p.settled()
+	})
+}
+
+// requireRefused holds that a reply, be it a function's, tells of a refusal.
+func (w *world) requireRefused(what string, r reply, words []string) {
+	w.t.Helper()
+	text := r.Message
+	if r.Type == 0 {
+		require.NotEmpty(w.t, r.Results, "%s: %s", what, r.text)
+		got := results(w.t, r)
+		require.False(w.t, got.Success, "%s: %s", what, r.text)
+		require.NotNil(w.t, got.Reason, what)
+		text = *got.Reason
+	}
+	for _, word := range words {
+		assert.Contains(w.t, text, word, what)
+	}
+	for _, form := range []string{"<html", "<body", `{"`, `["`, "goroutine"} {
+		assert.NotContains(w.t, text, form, what)
+	}
+}
+
+// A historical sync goes on behind an incident that is refused, and names it
+// (contract: test list, 18).
+func TestRefusalsOfThreatQDuringAHistoricalSync(t *testing.T) {
+	eachNumbering(t, func(t *testing.T, o threatqtest.Options) {
+		w := newWorld(t, setup{modules: []string{"historical-sync", "sync-incident"}, tq: o})
+		p := w.start()
+		historical := func() resilienttest.Message {
+			return w.soar.ActionMessage("ThreatQ: Historical Sync", resilienttest.ActionOptions{Fields: map[string]any{
+				"Created After Date": time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli()}})
+		}
+		w.do(historical())
+		late := w.soar.AddIncidents(1, resilienttest.Bulk{})
+		for form, refusal := range refusals {
+			f := refusal.fault
+			f.Method, f.Times = "POST", -1
+			f.Match = func(r *http.Request) bool { return r.URL.Path == "/api/events" }
+			w.tq.Inject(f)
+			w.unchanged(func() {
+				r := w.final(w.send(historical()))
+				assert.Equal(t, 1, r.Type, form)
+				assert.Contains(t, r.Message, fmt.Sprintf("2 incidents, 1 failed (#%d)", late), form)
+			})
+			require.Positive(t, w.tq.ClearFaults())
+		}
+		w.do(historical())
+		p.settled()
+		assert.Len(t, w.tq.Events(), 2)
+	})
+}
