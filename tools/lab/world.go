@@ -159,8 +159,6 @@ func (w *world) appConfig() string {
 		"cid=" + threatqtest.DefaultClientID,
 		"cafile=" + filepath.Join(w.dir, "threatq.pem"),
 		"custom_source=" + source,
-		"# the simulators share this machine with the host",
-		"max_parallel=8",
 		"# incident field=attribute of the event",
 		"custom_attributes=internal_confidence=Confidence, reporter=Reported By",
 		"# incident field=object linked to the event",
