@@ -122,7 +122,7 @@ func TestRulesAreDescribedFromManifestsAndScenarios(t *testing.T) {
 	for _, want := range []string{
 		"### mark\n\nMarks.\n",
 		"**Rule T: Mark** (menu item, one at a time, on each artifact). Marks an artifact.",
-		`| Remove | `+"`t_remove`"+` | select: Yes, No; required | a\|b |`,
+		`| Remove | ` + "`t_remove`" + ` | select: Yes, No; required | a\|b |`,
 		"**Rule T: Watch** (automatic, on each note that is created, or with a change of `note.text`). Watches.",
 		"**Function T: Mark It** (`t_mark`). Marks a value.\n\n| input | API name",
 		"Writes to ThreatQ: `POST /api/events`, `GET /api/imports/{id}/commit`\n",

@@ -134,7 +134,9 @@ func fields(out *strings.Builder, what string, list []manifest.Field) {
 	}
 }
 
-func cell(text string) string { return strings.ReplaceAll(strings.ReplaceAll(text, "|", `\|`), "\n", " ") }
+func cell(text string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(text, "|", `\|`), "\n", " ")
+}
 
 // searches are POST calls that write nothing.
 var searches = []string{"/query", "/query_paged"}
