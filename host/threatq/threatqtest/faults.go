@@ -23,7 +23,8 @@ type Fault struct {
 	RetryAfter  string
 
 	// LoseAnswer performs the request and cuts the connection instead of answering. Go's HTTP client repeats
-	// a GET by itself when a kept-alive connection ends without an answer; a POST it does not repeat.
+	// a GET by itself when a kept-alive connection ends without an answer; a POST it does not repeat. With a Status
+	// that is answered, as by a gateway which has waited too long.
 	LoseAnswer bool
 	// CutBefore cuts the connection without performing the request.
 	CutBefore bool

@@ -121,6 +121,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			panic(http.ErrAbortHandler)
 		case f.LoseAnswer:
 			s.perform(r, body, upload)
+			if f.Status != 0 {
+				s.requests.answered(logged, f.Status)
+				f.answer(w)
+				return
+			}
 			panic(http.ErrAbortHandler)
 		case f.Status != 0:
 			s.requests.answered(logged, f.Status)

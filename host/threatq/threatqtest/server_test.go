@@ -109,7 +109,9 @@ func TestTokens(t *testing.T) {
 	assert.Equal(t, 401, c.get("/api/objects").Status, "the token has expired")
 	c.token = c.s.NewToken()
 	assert.Equal(t, 200, c.get("/api/objects").Status)
+	assert.Contains(t, c.s.Tokens(), c.token)
 	c.s.RevokeTokens()
+	assert.Empty(t, c.s.Tokens())
 	assert.Equal(t, 401, c.get("/api/objects").Status)
 	assert.Equal(t, 2, c.s.Counts().Unauthorized)
 
@@ -414,6 +416,9 @@ func TestFaults(t *testing.T) {
 	assert.PanicsWithValue(t, http.ErrAbortHandler, func() { c.do("POST", "/api/events", body) })
 	assert.Len(t, c.s.Events(), 1, "the request was performed")
 	assert.Zero(t, c.s.Requests()[len(c.s.Requests())-1].Status)
+	c.s.Inject(threatqtest.Fault{Method: "POST", LoseAnswer: true, Status: 504, Body: "{}"})
+	assert.Equal(t, 504, c.do("POST", "/api/events", body).Status)
+	assert.Len(t, c.s.Events(), 2, "the request was performed")
 }
 
 func TestManyAtOnce(t *testing.T) {

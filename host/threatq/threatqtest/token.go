@@ -4,8 +4,10 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -55,6 +57,13 @@ func (s *Server) RevokeTokens() {
 	defer s.tokens.mu.Unlock()
 	clear(s.tokens.access)
 	clear(s.tokens.refresh)
+}
+
+// Tokens are the access and refresh tokens in force, in no order.
+func (s *Server) Tokens() []string {
+	s.tokens.mu.RLock()
+	defer s.tokens.mu.RUnlock()
+	return slices.AppendSeq(slices.Collect(maps.Keys(s.tokens.access)), maps.Keys(s.tokens.refresh))
 }
 
 // NewToken opens a session without a login, for tests that speak HTTP themselves.
