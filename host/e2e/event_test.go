@@ -81,68 +81,66 @@ func TestNameWithEmojiThatTheServerRefuses(t *testing.T) {
 	})
 }
 
-// answersLost are the faults of a server that keeps the event of an incident, whose
-// answer does not come.
-var answersLost = map[string]func(w *world, incident int64) threatqtest.Fault{
-	"the connection is lost": func(*world, int64) threatqtest.Fault { return threatqtest.Fault{LoseAnswer: true} },
-	"a gateway times out": func(w *world, incident int64) threatqtest.Fault {
-		return threatqtest.Fault{Status: http.StatusGatewayTimeout, Match: func(r *http.Request) bool {
-			if r.URL.Path != "/api/events" {
-				return false
-			}
-			w.tq.Seed(threatqtest.Object{
-				Collection: "events", Name: fmt.Sprintf("Resilient #%d: %s", incident, w.soar.Incident(incident)["name"]),
-				Description: fmt.Sprintf("<p>Created from Resilient incident #%d.</p>", incident), Sources: []string{"Resilient"},
-			})
-			return true
-		}}
-	},
+// lostAnswers are the faults of a server that keeps an event, whose answer does
+// not come.
+var lostAnswers = map[string]threatqtest.Fault{
+	"the connection is lost": {LoseAnswer: true},
+	"a gateway times out":    {LoseAnswer: true, Status: http.StatusGatewayTimeout},
 }
 
-// Whichever rule makes the event: when the server kept it and its answer did not
-// come, there is one event at the end (contract: test list, 5).
-func TestAnswerToANewEventThatDoesNotCome(t *testing.T) {
-	type object func(w *world, incident int64) resilienttest.ActionOptions
-	rules := map[string]object{
-		"Sync Incident": func(*world, int64) resilienttest.ActionOptions { return resilienttest.ActionOptions{} },
-		"Sync Indicator": func(w *world, incident int64) resilienttest.ActionOptions {
-			return resilienttest.ActionOptions{ArtifactID: w.soar.AddArtifact(incident, "DNS Name", "bad.example.com")}
-		},
+// ofNewIncident are messages of the rules that make the event of an incident
+// which ThreatQ does not have, each about an object of its own.
+func (w *world) ofNewIncident(incident int64) map[string]resilienttest.ActionOptions {
+	type options = resilienttest.ActionOptions
+	return map[string]options{
+		"Sync Incident":  {},
+		"Sync Indicator": {ArtifactID: w.soar.AddArtifact(incident, "DNS Name", fmt.Sprintf("new-%d.example.com", incident))},
 		// Only an indicator that ThreatQ does not know needs the event.
-		"Mark as True Positive": func(w *world, incident int64) resilienttest.ActionOptions {
-			return resilienttest.ActionOptions{ArtifactID: w.soar.AddArtifact(incident, "DNS Name", fmt.Sprintf("tp-%d.example.com", incident))}
-		},
-		"Sync Comment": func(w *world, incident int64) resilienttest.ActionOptions {
-			return resilienttest.ActionOptions{NoteID: w.soar.AddNote(incident, 0, "A note")}
-		},
-		"Import Attachment": func(w *world, incident int64) resilienttest.ActionOptions {
-			return resilienttest.ActionOptions{AttachmentID: w.soar.AddAttachment(incident, 0, "a.txt", "text/plain", []byte("content"))}
-		},
-		"Sync Task": func(w *world, incident int64) resilienttest.ActionOptions {
-			return resilienttest.ActionOptions{TaskID: w.soar.AddTask(incident, map[string]any{"name": "Ask around"})}
-		},
-		"Set Task Status": func(w *world, incident int64) resilienttest.ActionOptions {
-			return resilienttest.ActionOptions{TaskID: w.soar.AddTask(incident, map[string]any{"name": "Ask again"}), Fields: map[string]any{"Task Status": "Review"}}
-		},
+		"Mark as True Positive":  {ArtifactID: w.soar.AddArtifact(incident, "DNS Name", fmt.Sprintf("tp-%d.example.com", incident))},
+		"Mark as False Positive": {ArtifactID: w.soar.AddArtifact(incident, "DNS Name", fmt.Sprintf("fp-%d.example.com", incident))},
+		"Sync Comment":           {NoteID: w.soar.AddNote(incident, 0, "A note")},
+		"Import Attachment":      {AttachmentID: w.soar.AddAttachment(incident, 0, "a.txt", "text/plain", fmt.Append(nil, "content ", incident))},
+		"Sync Task":              {TaskID: w.soar.AddTask(incident, map[string]any{"name": "Ask around"})},
+		"Set Task Status":        {TaskID: w.soar.AddTask(incident, map[string]any{"name": "Ask again"}), Fields: map[string]any{"Task Status": "Review"}},
 	}
-	eachNumbering(t, func(t *testing.T, o threatqtest.Options) {
-		w := newWorld(t, setup{modules: []string{}, tq: o})
-		p := w.start()
-		for how, fault := range answersLost {
-			for rule, options := range rules {
-				id := w.soar.AddIncident(map[string]any{"name": rule})
-				given := options(w, id)
-				given.IncidentID = id
-				f := fault(w, id)
-				f.Method, f.PathPrefix = "POST", "/api/events"
-				w.tq.Inject(f)
-				w.twice(w.soar.ActionMessage("ThreatQ: "+rule, given))
-				assert.Zero(t, w.tq.ClearFaults(), "%s when %s: no event was made", rule, how)
-				assert.Len(t, w.eventsOf(id), 1, "%s when %s", rule, how)
-			}
+}
+
+// answersLost holds that whichever rule makes the event: when the server kept it
+// and its answer did not come, there is one at the end (contract: test list, 5).
+func (w everything) answersLost(t *testing.T) {
+	for how, fault := range lostAnswers {
+		incidents, messages := map[string]int64{}, map[string]resilienttest.Message{}
+		for rule := range w.ofNewIncident(incident) {
+			id := w.soar.AddIncident(map[string]any{"name": rule})
+			o := w.ofNewIncident(id)[rule]
+			o.IncidentID = id
+			incidents[rule], messages[rule] = id, w.soar.ActionMessage("ThreatQ: "+rule, o)
 		}
-		p.settled()
-	})
+		fault.Match = func(r *http.Request) bool { return r.Method == "POST" && r.URL.Path == "/api/events" }
+		fault.Times = len(messages) // the first of each
+		w.tq.Inject(fault)
+		w.allDone(messages)
+		assert.Zero(t, w.tq.ClearFaults(), "when %s: not every rule made an event", how)
+		w.unchanged(func() { w.allDone(messages) })
+		for rule, id := range incidents {
+			assert.Len(t, w.eventsOf(id), 1, "%s when %s", rule, how)
+		}
+	}
+}
+
+// allDone sends messages at once and waits for their success. A message that was
+// sent before is sent as that of another run.
+func (w everything) allDone(messages map[string]resilienttest.Message) {
+	w.t.Helper()
+	sent := map[string]string{}
+	for name, m := range messages {
+		messages[name] = again(m)
+		sent[name] = w.send(messages[name])
+	}
+	for name, correlation := range sent {
+		r := w.final(correlation)
+		require.Zero(w.t, r.Type, "%s: %s", name, r.Message)
+	}
 }
 
 // The artifacts of an incident that ThreatQ has not seen come all at once

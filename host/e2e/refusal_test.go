@@ -48,55 +48,47 @@ func isRefused(r *http.Request) bool {
 	return r.Method == "POST" && creations.MatchString(r.URL.Path) || r.Method == "GET" && relations.MatchString(r.URL.Path)
 }
 
-// Every rule and function hands on what ThreatQ says, in whatever form, and
-// nothing of the form (contract: test list, 18).
-func TestRefusalsOfThreatQReachTheUser(t *testing.T) {
-	eachNumbering(t, func(t *testing.T, o threatqtest.Options) {
-		w := newWorld(t, setup{modules: []string{}, tq: o, threatq: keys{"max_parallel": "8"}})
-		w.tq.Seed(threatqtest.Object{Collection: "events", Name: fmt.Sprintf("Resilient #%d: Phishing mail to finance", incident), Sources: []string{"Resilient"}})
-		w.tq.AddIndicator("FQDN", "known.example.com", "Active", "Feed")
-		known, artifact := w.soar.AddArtifact(incident, "DNS Name", "known.example.com"), w.soar.AddArtifact(incident, "DNS Name", "bad.example.com")
-		note := w.soar.AddNote(incident, 0, "A note")
-		file := w.soar.AddAttachment(incident, 0, "a.txt", "text/plain", []byte("content"))
-		unknown := w.soar.AddIncident(map[string]any{"name": "Not in ThreatQ"})
-		rule := func(title string, o resilienttest.ActionOptions) resilienttest.Message {
-			return w.soar.ActionMessage("ThreatQ: "+title, o)
+// refused holds that every rule and function hands on what ThreatQ says, in
+// whatever form, and nothing of the form (contract: test list, 18).
+func (w everything) refused(t *testing.T) {
+	// Each rule has an incident of its own, so that none waits for another.
+	rules, first := map[string]resilienttest.ActionOptions{}, map[string]resilienttest.Message{}
+	for title := range w.ofNewIncident(incident) {
+		id := w.soar.AddIncident(map[string]any{"name": title})
+		o := w.ofNewIncident(id)[title]
+		o.IncidentID = id
+		if rules[title] = o; title != "Sync Incident" { // which has nothing else to make
+			first[title] = w.incidentMessage(id, "created")
 		}
-		type options = resilienttest.ActionOptions
-		p := w.start()
-		for form, refusal := range refusals {
-			messages := map[string]resilienttest.Message{
-				"Sync Incident":                   rule("Sync Incident", options{IncidentID: unknown}),
-				"Sync Indicator":                  rule("Sync Indicator", options{ArtifactID: artifact}),
-				"Mark as True Positive":           rule("Mark as True Positive", options{ArtifactID: artifact}),
-				"Mark as False Positive":          rule("Mark as False Positive", options{ArtifactID: artifact, Fields: map[string]any{"Remove Artifact After Marking": "Yes"}}),
-				"Find Related Indicators":         rule("Find Related Indicators", options{ArtifactID: known}),
-				"Sync Comment":                    rule("Sync Comment", options{NoteID: note}),
-				"Import Attachment":               rule("Import Attachment", options{AttachmentID: file}),
-				"Sync Task":                       rule("Sync Task", options{TaskID: task}),
-				"Set Task Status":                 rule("Set Task Status", options{TaskID: task, Fields: map[string]any{"Task Status": "Done"}}),
-				"threatq_add_indicator":           w.soar.FunctionMessage("threatq_add_indicator", map[string]any{"indicator_value": "bad.example.com"}),
-				"threatq_find_related_indicators": w.soar.FunctionMessage("threatq_find_related_indicators", map[string]any{"incident_id": incident, "indicator_value": "known.example.com"}),
-				"threatq_mark_as_false_positive":  w.soar.FunctionMessage("threatq_mark_as_false_positive", map[string]any{"indicator_value": "bad.example.com"}),
-				"threatq_mark_as_true_positive":   w.soar.FunctionMessage("threatq_mark_as_true_positive", map[string]any{"indicator_value": "bad.example.com"}),
+	}
+	w.allDone(first)
+	known := w.soar.AddIncident(map[string]any{"name": "Related"})
+	rules["Find Related Indicators"] = resilienttest.ActionOptions{ArtifactID: w.soar.AddArtifact(known, "DNS Name", "known.example.com")}
+	functions := map[string]map[string]any{
+		"threatq_add_indicator":           {"indicator_value": "refused.example.com"},
+		"threatq_find_related_indicators": {"incident_id": known, "indicator_value": "known.example.com"},
+		"threatq_mark_as_false_positive":  {"indicator_value": "refused.example.com"},
+		"threatq_mark_as_true_positive":   {"indicator_value": "refused.example.com"},
+	}
+	for form, refusal := range refusals {
+		f := refusal.fault
+		f.Match, f.Times = isRefused, -1
+		w.tq.Inject(f)
+		w.unchanged(func() {
+			sent := map[string]string{}
+			for title, o := range rules {
+				sent[title] = w.send(w.soar.ActionMessage("ThreatQ: "+title, o))
 			}
-			f := refusal.fault
-			f.Match, f.Times = isRefused, -1
-			w.tq.Inject(f)
-			w.unchanged(func() {
-				sent := map[string]string{}
-				for name, m := range messages {
-					sent[name] = w.send(m)
-				}
-				for name, correlation := range sent {
-					w.requireRefused(name+", "+form, w.final(correlation), refusal.words)
-				}
-			})
-			require.Positive(t, w.tq.ClearFaults())
-		}
-		w.twice(rule("Sync Indicator", options{ArtifactID: artifact}))
-		p.settled()
-	})
+			for name, inputs := range functions {
+				sent[name] = w.send(w.soar.FunctionMessage(name, inputs))
+			}
+			for name, correlation := range sent {
+				w.requireRefused(name+", "+form, w.final(correlation), refusal.words)
+			}
+		})
+		require.Positive(t, w.tq.ClearFaults())
+	}
+	w.twice(w.soar.ActionMessage("ThreatQ: Sync Indicator", rules["Sync Indicator"]))
 }
 
 // requireRefused holds that a reply, be it a function's, tells of a refusal.

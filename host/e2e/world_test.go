@@ -27,8 +27,9 @@ import (
 	"fn-threatq/host/threatq/threatqtest"
 )
 
-// patience is how long a test waits for what must come.
-const patience = 60 * time.Second
+// patience is how long a test waits for what must come. The first actions of a
+// host wait for their modules, for long under the race detector on a busy machine.
+const patience = 3 * time.Minute
 
 func within(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
