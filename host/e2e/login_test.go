@@ -148,6 +148,8 @@ func TestTokenThatEndsInMidRunMeansOneLogin(t *testing.T) {
 			once.Do(w.tq.RevokeTokens)
 			return false
 		}})
+		// One call comes with the old token when the others have a new one.
+		w.tq.Inject(threatqtest.Fault{Method: "GET", PathPrefix: "/api/indicators", Skip: 2, Delay: 300 * time.Millisecond})
 		r, _ := w.twice(w.soar.ActionMessage("ThreatQ: Sync Incident", resilienttest.ActionOptions{MenuItem: true,
 			Fields: map[string]any{"Import Artifacts into ThreatQ": "Yes"}}))
 		p.settled()
