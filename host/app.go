@@ -56,6 +56,9 @@ type Options struct {
 	// DrainTime bounds the wait for running actions at the end; 0 = 8 s, which
 	// fits into the 10 s that the unit file of the guide gives.
 	DrainTime time.Duration
+	// TrialDelay passes after the app is ready, until it looks at all modules;
+	// 0 = 5 s. The first moments belong to the actions that have waited.
+	TrialDelay time.Duration
 }
 
 // App is one host process.
@@ -92,6 +95,9 @@ func New(ctx context.Context, o Options) (*App, error) {
 	if o.DrainTime == 0 {
 		o.DrainTime = 8 * time.Second
 	}
+	if o.TrialDelay == 0 {
+		o.TrialDelay = 5 * time.Second
+	}
 	o.Redactor.Add(o.Config.Secrets()...)
 	a := &App{o: o, redact: o.Redactor, log: slog.New(o.Redactor.Handler(o.Logger.Handler())), ready: make(chan struct{}), unfit: make(chan error, 1)}
 	if err := a.folders(); err != nil {
@@ -109,6 +115,9 @@ func New(ctx context.Context, o Options) (*App, error) {
 	}
 	if a.catalog, err = catalog.Load(a.box, o.Modules); err != nil {
 		return nil, errors.Join(err, a.Close(ctx))
+	}
+	for _, m := range a.catalog.Modules() {
+		a.log.Debug("module installed", "module", m.Manifest().Name, "version", m.Manifest().Version)
 	}
 	return a, nil
 }
@@ -252,8 +261,9 @@ func (a *App) Run(ctx context.Context) error {
 	return err
 }
 
-// tryModules looks at all modules once the app is ready, beside the actions. A
-// module that cannot be used fails its actions; the log says so at once.
+// tryModules looks at all modules soon after the app is ready, beside the
+// actions. A module that cannot be used fails its actions; the log says so before
+// the first of them comes.
 func (a *App) tryModules(ctx context.Context) (end func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
@@ -261,6 +271,11 @@ func (a *App) tryModules(ctx context.Context) (end func()) {
 		defer close(done)
 		select {
 		case <-a.ready:
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case <-time.After(a.o.TrialDelay):
 		case <-ctx.Done():
 			return
 		}

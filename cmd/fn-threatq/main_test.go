@@ -314,7 +314,7 @@ func TestRunUntilItIsStopped(t *testing.T) {
 	}
 	require.Contains(t, said, "ready")
 	assert.Equal(t, "actions.201.fn_threatq", said["ready"]["destination"])
-	assert.Contains(t, said, "module loaded", "the level of the command line counts")
+	assert.Contains(t, said, "module installed", "the level of the command line counts")
 
 	file, err := os.ReadFile(filepath.Join(logs, "app.log"))
 	require.NoError(t, err)

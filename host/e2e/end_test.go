@@ -51,12 +51,10 @@ func TestActionThatDoesNotEndInTimeIsLeftToTheNextHost(t *testing.T) {
 	w := newWorld(t, setup{})
 	w.drain = 300 * time.Millisecond
 	first := w.start()
-	w.tq.Inject(threatqtest.Fault{Method: "GET", PathPrefix: "/api/events", Delay: 8 * time.Second})
+	w.tq.Inject(threatqtest.Fault{Method: "GET", PathPrefix: "/api/events", Delay: time.Hour})
 	correlation := w.send(w.incidentMessage(incident, "created"))
 	eventually(t, func() bool { return w.tq.CountRequests("GET", "/api/events") == 1 }, "the action did not begin")
-	began := time.Now()
 	first.stop()
-	assert.Less(t, time.Since(began), 6*time.Second)
 	w.catchUp()
 	require.Empty(t, w.finals(correlation))
 
@@ -70,8 +68,6 @@ func TestActionThatDoesNotEndInTimeIsLeftToTheNextHost(t *testing.T) {
 func TestHostThatIsIdleEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{})
-	p := w.start()
-	began := time.Now()
-	p.settled()
-	assert.Less(t, time.Since(began), 7*time.Second, "the time to drain is for actions")
+	w.drain = time.Hour // which is for actions
+	w.start().settled()
 }

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -200,9 +199,10 @@ func TestThreatQCertificateOfAnUnknownAuthority(t *testing.T) {
 	w := newWorld(t, setup{modules: []string{"add-indicator"}, threatq: keys{"cafile": otherAuthority(t)}})
 	p := w.start()
 	require.True(t, w.logs.said("WARN", "ThreatQ", "cafile in [fn_threatq]"))
-	began := time.Now()
 	r := w.final(w.send(w.soar.FunctionMessage("threatq_add_indicator", map[string]any{"indicator_value": "bad.example.com"})))
-	assert.Less(t, time.Since(began), 10*time.Second, "trying again would be of no use")
+	for _, call := range w.logs.lines("call") {
+		assert.NotContains(t, call, "tries", "trying again would be of no use")
+	}
 	assert.Equal(t, 1, r.Type)
 	assert.Contains(t, r.Message, "failed to verify certificate")
 	p.settled()

@@ -73,6 +73,8 @@ type world struct {
 	dir   string
 	// drain is host.Options.DrainTime.
 	drain time.Duration
+	// trial is host.Options.TrialDelay; an hour when 0, as it costs time.
+	trial time.Duration
 	setup setup
 	// rules makes SOAR send the messages of automatic rules.
 	rules atomic.Bool
@@ -199,7 +201,7 @@ func (w *world) launch() *process {
 	p := &process{w: w, done: make(chan struct{})}
 	p.app, err = host.New(within(w.t), host.Options{
 		Config: c, Logger: slog.New(slog.NewJSONHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Modules: modules(w.setup.modules...), CacheDir: shared.cacheDir, StateDir: w.state, DrainTime: w.drain,
+		Modules: modules(w.setup.modules...), CacheDir: shared.cacheDir, StateDir: w.state, DrainTime: w.drain, TrialDelay: cmp.Or(w.trial, time.Hour),
 	})
 	require.NoError(w.t, err)
 	ctx, cancel := context.WithCancel(context.Background())

