@@ -73,6 +73,8 @@ type App struct {
 
 	ready     chan struct{}
 	readyOnce sync.Once
+	formerMu  sync.Mutex
+	former    []string
 	// unfit gets an error of the broker session that only a person can mend.
 	unfit chan error
 }
@@ -187,15 +189,21 @@ func siteURL(name string, port int) *url.URL {
 	return &url.URL{Scheme: "https", Host: net.JoinHostPort(name, strconv.Itoa(port))}
 }
 
-// tokens keeps the redaction up to date with the sessions.
+// tokens keeps the redaction up to date with the sessions. A token that was
+// replaced may still be valid, and come back in an answer: the latest stay masked.
 func (a *App) tokens(fresh, former []string) {
-	for _, t := range former {
-		a.redact.Forget(secret.New(t))
-	}
 	for _, t := range fresh {
 		a.redact.Add(secret.New(t))
 	}
+	a.formerMu.Lock()
+	defer a.formerMu.Unlock()
+	for a.former = append(a.former, former...); len(a.former) > formerTokens; a.former = a.former[1:] {
+		a.redact.Forget(secret.New(a.former[0]))
+	}
 }
+
+// formerTokens is how many tokens stay masked after they were replaced.
+const formerTokens = 32
 
 // Ready is closed when the app is subscribed for the first time.
 func (a *App) Ready() <-chan struct{} { return a.ready }

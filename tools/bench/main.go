@@ -35,6 +35,7 @@ var runs = []struct{ pattern, count string }{
 	{"BenchmarkStart/cold", "2x"},
 	{"BenchmarkStart/warm", "5x"},
 	{"BenchmarkMemory", "3x"},
+	{"BenchmarkHistorical", "1x"},
 }
 
 func main() {
@@ -84,7 +85,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		}
 		fmt.Fprintln(stderr, r.pattern, "…")
 		cmd := command(ctx, filepath.Join(root, "host", "benchmark"), binary,
-			"-test.run", "^$", "-test.bench", exactly(r.pattern), "-test.benchtime", r.count, "-test.timeout", "5m")
+			"-test.run", "^$", "-test.bench", exactly(r.pattern), "-test.benchtime", r.count, "-test.timeout", "20m")
 		cmd.Env = append(os.Environ(), "FN_THREATQ_BENCH_DIR="+dir)
 		if *profile != "" {
 			path, err := filepath.Abs(*profile)

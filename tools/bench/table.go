@@ -52,6 +52,9 @@ var rows = []row{
 	{what: "resident when subscribed, all modules", benchmark: "Memory/all-modules", unit: "ready-MB"},
 	{what: "resident after 100 actions, one module", benchmark: "Memory/one-module", unit: "after-100-MB"},
 	{what: "resident when subscribed, one module", benchmark: "Memory/one-module", unit: "ready-MB"},
+	{what: "historical sync of 5,000 incidents", benchmark: "Historical", unit: "incidents/s"},
+	{what: "  resident after 500 of them", benchmark: "Historical", unit: "after-500-MB"},
+	{what: "  resident after all", benchmark: "Historical", unit: "after-5000-MB"},
 }
 
 // figures are values by benchmark, then by unit.
@@ -111,7 +114,7 @@ func show(value float64, unit string) string {
 	switch {
 	case strings.HasSuffix(unit, mb):
 		return fmt.Sprintf("%.1f MB", value)
-	case unit == "actions/s":
+	case unit == "actions/s" || unit == "incidents/s":
 		return fmt.Sprintf("%.0f /s", value)
 	case strings.Contains(unit, "/native"):
 		return fmt.Sprintf("%.2f ×", value)
