@@ -50,6 +50,9 @@ type Options struct {
 	Redactor *secret.Redactor
 	// Modules holds *.wasm files; nil for those built into the program.
 	Modules fs.FS
+	// Catalog, when given, is used in place of Modules: apps of one process may
+	// share what is loaded. It stays open when the app ends.
+	Catalog *catalog.Catalog
 	// CacheDir keeps compiled modules, StateDir dead letters. Empty means
 	// fn-threatq in the user's cache and state folders.
 	CacheDir, StateDir string
@@ -112,11 +115,13 @@ func New(ctx context.Context, o Options) (*App, error) {
 	if !a.o.Config.Resilient.StompEnabled {
 		return nil, ErrStompOff
 	}
-	if a.box, err = sandbox.New(ctx, sandbox.Options{CacheDir: filepath.Join(a.o.CacheDir, "modules"), Logger: a.log}); err != nil {
-		return nil, err
-	}
-	if a.catalog, err = catalog.Load(a.box, o.Modules); err != nil {
-		return nil, errors.Join(err, a.Close(ctx))
+	if a.catalog = o.Catalog; a.catalog == nil {
+		if a.box, err = sandbox.New(ctx, sandbox.Options{CacheDir: filepath.Join(a.o.CacheDir, "modules"), Logger: a.log}); err != nil {
+			return nil, err
+		}
+		if a.catalog, err = catalog.Load(a.box, o.Modules); err != nil {
+			return nil, errors.Join(err, a.Close(ctx))
+		}
 	}
 	for _, m := range a.catalog.Modules() {
 		a.log.Debug("module installed", "module", m.Manifest().Name, "version", m.Manifest().Version)
@@ -211,7 +216,11 @@ func (a *App) Ready() <-chan struct{} { return a.ready }
 // Close frees what New made.
 func (a *App) Close(ctx context.Context) error {
 	a.threatq.Close()
-	return errors.Join(a.soar.Close(ctx), a.box.Close(ctx))
+	err := a.soar.Close(ctx)
+	if a.box != nil {
+		err = errors.Join(err, a.box.Close(ctx))
+	}
+	return err
 }
 
 // Run connects, subscribes and works until ctx ends, then drains. It returns

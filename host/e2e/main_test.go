@@ -3,12 +3,15 @@ package e2e
 import (
 	"cmp"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"testing/fstest"
 
@@ -27,10 +30,14 @@ var shared struct {
 	caFile    string
 	cacheDir  string
 	modules   fs.FS // all of them
+
+	mu       sync.Mutex
+	box      *sandbox.Sandbox
+	catalogs map[string]*catalog.Catalog // by names
 }
 
 // modules are the module files of those names; all of them when there are no
-// names. A host with less to load is ready sooner, above all under -race.
+// names.
 func modules(names ...string) fs.FS {
 	if len(names) == 0 {
 		return shared.modules
@@ -66,9 +73,11 @@ func run(m *testing.M) int {
 		return complain(err)
 	}
 	shared.modules = os.DirFS(out)
-	if err := compile(); err != nil {
+	ctx, box := context.Background(), (*sandbox.Sandbox)(nil)
+	if box, err = sandbox.New(ctx, sandbox.Options{CacheDir: filepath.Join(shared.cacheDir, "modules"), Logger: slog.New(slog.DiscardHandler)}); err != nil {
 		return complain(err)
 	}
+	shared.box, shared.catalogs = box, map[string]*catalog.Catalog{}
 	// The tests mostly wait: for pauses between tries, for reconnects.
 	flag.Parse()
 	if given := flag.Lookup("test.parallel"); given.Value.String() == given.DefValue {
@@ -78,6 +87,9 @@ func run(m *testing.M) int {
 	}
 	code := m.Run()
 	endSharedBroker()
+	if err := shared.box.Close(ctx); err != nil {
+		return complain(err)
+	}
 	if code == 0 {
 		if err := goleak.Find(); err != nil {
 			return complain(err)
@@ -86,18 +98,21 @@ func run(m *testing.M) int {
 	return code
 }
 
-// compile fills the cache, so that no test has to share the machine with it.
-func compile() error {
-	ctx := context.Background()
-	box, err := sandbox.New(ctx, sandbox.Options{CacheDir: filepath.Join(shared.cacheDir, "modules")})
-	if err != nil {
-		return err
+// install is the catalog of the modules of those names. Tests that need the same
+// share it: loading a module takes a second under the race detector.
+func install(names ...string) *catalog.Catalog {
+	shared.mu.Lock()
+	defer shared.mu.Unlock()
+	key := strings.Join(slices.Sorted(slices.Values(names)), " ")
+	installed := shared.catalogs[key]
+	if installed == nil {
+		var err error
+		if installed, err = catalog.Load(shared.box, modules(names...)); err != nil {
+			panic(err)
+		}
+		shared.catalogs[key] = installed
 	}
-	installed, err := catalog.Load(box, shared.modules)
-	if err == nil {
-		err = installed.Try(ctx)
-	}
-	return errors.Join(err, box.Close(ctx))
+	return installed
 }
 
 func complain(err error) int {

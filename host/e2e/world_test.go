@@ -201,7 +201,7 @@ func (w *world) launch() *process {
 	p := &process{w: w, done: make(chan struct{})}
 	p.app, err = host.New(within(w.t), host.Options{
 		Config: c, Logger: slog.New(slog.NewJSONHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Modules: modules(w.setup.modules...), CacheDir: shared.cacheDir, StateDir: w.state, DrainTime: w.drain, TrialDelay: cmp.Or(w.trial, time.Hour),
+		Catalog: install(w.setup.modules...), CacheDir: shared.cacheDir, StateDir: w.state, DrainTime: w.drain, TrialDelay: cmp.Or(w.trial, time.Hour),
 	})
 	require.NoError(w.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
