@@ -171,6 +171,10 @@ func complete(m *manifest.Manifest, a *abi.Action) error {
 		if a.Object == "" {
 			a.Object = rule.Object
 		}
+		if a.Parent != "" {
+			// Fields may be agreed on between a rule and its sub-actions alone.
+			return nil
+		}
 		return known("field", a.Fields, rule.Fields)
 	case a.Kind == abi.KindFunction && function != nil:
 		if a.Title == "" {

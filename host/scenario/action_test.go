@@ -74,6 +74,11 @@ func TestFunctions(t *testing.T) {
 	assert.Equal(t, abi.Action{ID: "ID:scenario", Kind: abi.KindFunction, Name: "threatq_add", Title: "ThreatQ: Add", Inputs: map[string]abi.JSON{"value": abi.JSON("1")}}, in.Action)
 }
 
+func TestFieldsBetweenARuleAndItsSubActions(t *testing.T) {
+	in, _ := given(t, fakeManifest(), "-- action.json --\n{\"parent\": \"m0\", \"fields\": {\"agreed_on\": \"Yes\"}}\n")
+	assert.Equal(t, map[string]abi.JSON{"agreed_on": abi.JSON(`"Yes"`)}, in.Action.Fields)
+}
+
 func TestMistakesOfAnAction(t *testing.T) {
 	two := fakeManifest()
 	two.Functions = []manifest.Function{{Name: "threatq_add", Inputs: []manifest.Field{{Name: "value"}}}}

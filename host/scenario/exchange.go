@@ -48,6 +48,9 @@ const (
 	kindLost   = "lost"
 )
 
+// wordRetry behind the code of a failure says that it may succeed later.
+const wordRetry = "retry"
+
 // answer is what comes back.
 type answer struct {
 	line int
@@ -57,6 +60,7 @@ type answer struct {
 	// message is that of a failure, or a body that is not JSON.
 	message string
 	cause   abi.ErrorCode
+	retry   bool
 	body    *value
 	blob    *abi.Blob
 }
@@ -283,9 +287,10 @@ func (r *reader) answer(x *exchange) error {
 	case kindFail:
 		code, text, _ := strings.Cut(rest, " ")
 		if code == "" || below != "" {
-			return r.fail(begin, "want `< fail CODE MESSAGE` in one line")
+			return r.fail(begin, "want `< fail CODE MESSAGE` or `< fail CODE retry MESSAGE` in one line")
 		}
-		a.cause, a.message = abi.ErrorCode(code), text
+		a.cause = abi.ErrorCode(code)
+		a.message, a.retry = cutRetry(text)
 		return nil
 	}
 	if standard, ok := noAnswer[word]; ok {
@@ -344,6 +349,14 @@ func (r *reader) reply(a *answer, begin int, rest, below string) error {
 	}
 	a.body = v
 	return nil
+}
+
+// cutRetry takes the word off that says that it may succeed later.
+func cutRetry(text string) (message string, retry bool) {
+	if text == wordRetry {
+		return "", true
+	}
+	return strings.CutPrefix(text, wordRetry+" ")
 }
 
 func readBlob(text string) (*abi.Blob, error) {

@@ -25,7 +25,7 @@ func (a *answer) result(q *request) (abi.Result, error) {
 		}
 		return abi.Result{Reply: &reply}, nil
 	case kindFail:
-		return abi.Result{Error: &abi.CallError{Code: abi.CodeSubAction, Message: a.message, Cause: a.cause}}, nil
+		return abi.Result{Error: &abi.CallError{Code: abi.CodeSubAction, Message: a.message, Cause: a.cause, Retry: a.retry}}, nil
 	default:
 		return abi.Result{Error: &abi.CallError{Code: noAnswer[a.kind].code, Message: a.message}}, nil
 	}

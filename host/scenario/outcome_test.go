@@ -200,12 +200,14 @@ func TestSubActions(t *testing.T) {
 	m := fake{m: fakeManifest(), turn: func(in abi.Input) string {
 		if in.Turn == 1 {
 			return `{"actions":[{"id":"a","rule":"threatq_sync_task","incident_id":1,"task_id":7,"fields":{"x":"Yes"}},
-				{"id":"b","rule":"threatq_sync_task","incident_id":1},{"id":"c","rule":"threatq_sync_task","incident_id":1,"artifact_id":8}]}`
+				{"id":"b","rule":"threatq_sync_task","incident_id":1},{"id":"c","rule":"threatq_sync_task","incident_id":1,"artifact_id":8},
+				{"id":"d","rule":"threatq_sync_task","incident_id":1,"task_id":9}]}`
 		}
 		assert.Equal(t, []abi.Result{
 			{ID: "a", Reply: &abi.Reply{Success: true, Message: "Synced."}},
 			{ID: "b", Reply: &abi.Reply{Message: "Refused.", Results: abi.JSON(`{"n":1}`)}},
 			{ID: "c", Error: &abi.CallError{Code: abi.CodeSubAction, Message: "It is gone.", Cause: abi.CodeNotFound}},
+			{ID: "d", Error: &abi.CallError{Code: abi.CodeSubAction, Message: "No answer.", Cause: abi.CodeUnreachable, Retry: true}},
 		}, in.Results[0])
 		return done
 	}}
@@ -218,6 +220,9 @@ func TestSubActions(t *testing.T) {
 {"incident_id": 1, "artifact_id": "*"}
 < fail not_found It is gone.
 > action threatq_sync_task
+{"incident_id": 1, "task_id": 9}
+< fail unreachable retry No answer.
+> action threatq_sync_task
 {"incident_id": 1, "task_id": 7, "fields": {"x": "Yes"}}
 < reply Synced.
 -- reply --
@@ -228,9 +233,10 @@ Done.
 	require.NoError(t, r.Err)
 	assert.Empty(t, r.Failure)
 	assert.Contains(t, r.Dialogue, "< fail not_found It is gone.\n")
+	assert.Contains(t, r.Dialogue, "< fail unreachable retry No answer.\n")
 
 	r = run(t, m, strings.Replace(text, `"x": "Yes"`, `"x": "No"`, 1))
-	assert.Equal(t, `turn 1 (line 5): the call of line 13 differs
+	assert.Equal(t, `turn 1 (line 5): the call of line 16 differs
     > action threatq_sync_task
   - {"incident_id": 1, "task_id": 7, "fields": {"x": "No"}}
   + {"incident_id": 1, "task_id": 7, "fields": {"x": "Yes"}}

@@ -110,7 +110,11 @@ func lineText(text string) string {
 func (a *answer) text() string {
 	switch {
 	case a.kind == kindFail:
-		return "< fail " + string(a.cause) + " " + a.message + "\n"
+		code := string(a.cause)
+		if a.retry {
+			code += " " + wordRetry
+		}
+		return "< fail " + code + " " + a.message + "\n"
 	case a.kind == kindReply:
 		return "< reply\n" + a.body.pretty()
 	case a.kind != kindStatus:
@@ -192,7 +196,7 @@ func (e *ending) text() string {
 	case e.fail:
 		b.WriteString("-- " + sectionFail + " --\n" + string(e.code))
 		if e.retry {
-			b.WriteString(" retry")
+			b.WriteString(" " + wordRetry)
 		}
 	case e.success:
 		b.WriteString("-- " + sectionReply + " --\nsuccess")

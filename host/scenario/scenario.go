@@ -274,7 +274,7 @@ func readEnding(a *archive, part section, common commons) (*ending, error) {
 	e := &ending{line: part.line, fail: part.name == sectionFail}
 	words := strings.Fields(first)
 	if e.fail {
-		if len(words) == 0 || len(words) > 2 || len(words) == 2 && words[1] != "retry" {
+		if len(words) == 0 || len(words) > 2 || len(words) == 2 && words[1] != wordRetry {
 			return nil, a.fail(part, 0, "want the code of the failure, such as not_found, and `retry` behind it when it may pass")
 		}
 		e.code, e.retry = abi.ErrorCode(words[0]), len(words) == 2

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -38,14 +39,23 @@ func reports(t *testing.T, s *Suite, update bool) (map[string]Report, []string) 
 }
 
 // TestScenariosOfThePlugins plays all scenarios of this project to the modules
-// that are built in.
+// that are built in, and misses none of the plugins.
 func TestScenariosOfThePlugins(t *testing.T) {
 	s := open(t, Options{Paths: []string{"../../plugins/..."}})
+	told := map[string]int{}
 	s.Run(t.Context(), false, func(r Report) {
+		told[path.Dir(r.Name)]++
 		t.Run(r.Name, func(t *testing.T) {
 			assert.True(t, r.Passed(), "%s", r.Text(false))
 		})
 	})
+	manifests, err := filepath.Glob("../../plugins/*/manifest.json")
+	require.NoError(t, err)
+	require.NotEmpty(t, manifests)
+	for _, file := range manifests {
+		plugin := filepath.Base(filepath.Dir(file))
+		assert.GreaterOrEqual(t, told[plugin], 12, "%s: too few scenarios to tell its main path, its fields and its faults", plugin)
+	}
 }
 
 // write makes files below a folder.

@@ -339,7 +339,7 @@ func (k *Kit) MarkDeleted() *Event {
 	}
 	_, problems := k.syncAttributes(eventPath(event.ID), []Attribute{{Name: attributeStatus, Values: []string{"Deleted"}}}, nil)
 	if len(problems) > 0 {
-		k.Fail(abi.CodeHTTP, "Event "+id(event.ID)+" could not be marked as deleted: "+strings.Join(problems, "; "))
+		k.Fail(abi.CodeHTTP, "Event "+id(event.ID)+" could not be marked as deleted: "+clauses(problems))
 	}
 	return event
 }

@@ -292,7 +292,7 @@ func (e *ensuring) settle(i Indicator) Indicator {
 	}
 	strands = append(strands, func() { problems = append(problems, e.confidence(i, false)...) })
 	e.Together(strands...)
-	i.Problem = strings.Join(problems, "; ")
+	i.Problem = clauses(problems)
 	return i
 }
 
@@ -348,7 +348,7 @@ func (e *ensuring) create(c typing.Candidate, retype bool) Indicator {
 	if i.Status == "" {
 		i.Status = status
 	}
-	i.Problem = strings.Join(e.confidence(i, true), "; ")
+	i.Problem = clauses(e.confidence(i, true))
 	return i
 }
 

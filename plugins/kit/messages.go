@@ -84,5 +84,17 @@ func Joined(lines []string) string {
 	if len(lines) > shown {
 		lines = append(lines[:shown:shown], "and "+strconv.Itoa(len(lines)-shown)+" more")
 	}
-	return strings.Join(lines, "; ")
+	return clauses(lines)
+}
+
+// clauses makes one text of several, all but the last of which lose their full stop.
+func clauses(texts []string) string {
+	var b strings.Builder
+	for i, text := range texts {
+		if i < len(texts)-1 {
+			text = strings.TrimSuffix(text, ".") + "; "
+		}
+		b.WriteString(text)
+	}
+	return b.String()
 }

@@ -280,7 +280,7 @@ func (f *FoundTasks) write(event int64, tasks []Task, ensured []EnsuredTask, mis
 
 func (e *EnsuredTask) report(problem string) {
 	if e.Problem != "" {
-		problem = e.Problem + "; " + problem
+		problem = clauses([]string{e.Problem, problem})
 	}
 	e.Problem = problem
 }

@@ -72,16 +72,16 @@ func report(k *kit.Kit, task kit.Task, status int64, ensured kit.EnsuredTask) gu
 	if ensured.ID == 0 {
 		return guest.Failed(name + " is not in ThreatQ: " + ensured.Problem)
 	}
-	link := "; " + k.TaskURL(ensured.ID)
+	url := k.TaskURL(ensured.ID)
 	state := " has the status " + statuses[status]
 	switch {
 	case ensured.Status != status:
-		return guest.Failed(name + " did not get the status " + statuses[status] + " in ThreatQ: " + ensured.Problem + link)
+		return guest.Failed(kit.Linked(name+" did not get the status "+statuses[status]+" in ThreatQ: "+ensured.Problem, url))
 	case !ensured.Changed && !ensured.Created:
 		state = " had the status " + statuses[status] + " already"
 	}
 	if ensured.Problem != "" {
-		return guest.Failed(name + state + " in ThreatQ, but " + ensured.Problem + link)
+		return guest.Failed(kit.Linked(name+state+" in ThreatQ, but "+ensured.Problem, url))
 	}
-	return guest.Done(name + state + " in ThreatQ (task " + kit.ID(ensured.ID) + ")" + link)
+	return guest.Done(kit.Linked(name+state+" in ThreatQ (task "+kit.ID(ensured.ID)+")", url))
 }

@@ -98,9 +98,9 @@ func onEvent(k *kit.Kit, event *kit.Event) place {
 }
 
 func report(k *kit.Kit, note kit.Note, posting kit.Posting, on place, taskProblem string) guest.Reply {
-	name, link := "Note #"+kit.ID(note.ID), "; "+on.url
+	name := "Note #" + kit.ID(note.ID)
 	if posting.Problem != "" {
-		return guest.Failed(name + " is not on ThreatQ " + on.name + " as it should be: " + posting.Problem + link)
+		return guest.Failed(kit.Linked(name+" is not on ThreatQ "+on.name+" as it should be: "+posting.Problem, on.url))
 	}
 	message := name + " is on ThreatQ " + on.name + " already"
 	switch {
@@ -113,7 +113,7 @@ func report(k *kit.Kit, note kit.Note, posting kit.Posting, on place, taskProble
 		message += ", because this ThreatQ keeps no comments on tasks"
 	}
 	if taskProblem != "" {
-		return guest.Failed(message + ". Problem with its task: " + taskProblem + link)
+		return guest.Failed(kit.Linked(message+". Problem with its task: "+taskProblem, on.url))
 	}
-	return guest.Done(message + link)
+	return guest.Done(kit.Linked(message, on.url))
 }

@@ -5,7 +5,6 @@ package syncincident
 import (
 	"slices"
 	"strconv"
-	"strings"
 
 	"fn-threatq/abi"
 	"fn-threatq/abi/guest"
@@ -113,12 +112,11 @@ func update(k *kit.Kit, event *kit.Event, incident kit.Incident) (changed bool, 
 }
 
 func report(k *kit.Kit, event int64, summary string, problems []string) guest.Reply {
-	link := "; " + k.EventURL(event) + k.Hint()
+	link := k.EventURL(event) + k.Hint()
 	if len(problems) > 0 {
-		// The words of a server may come with a full stop.
-		return guest.Failed(summary + ". Problems: " + strings.TrimSuffix(kit.Joined(problems), ".") + link)
+		return guest.Failed(kit.Linked(summary+". Problems: "+kit.Joined(problems), link))
 	}
-	return guest.Done(summary + link)
+	return guest.Done(kit.Linked(summary, link))
 }
 
 // markDeleted records the deletion on the event; the rest of ThreatQ stays.

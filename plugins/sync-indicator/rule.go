@@ -102,14 +102,13 @@ func report(k *kit.Kit, event *kit.Event, indicators []kit.Indicator, outcome ty
 	if outcome.Dropped > 0 {
 		done = append(done, kit.Count(outcome.Dropped, "further value")+" left out")
 	}
-	link := "; " + k.EventURL(event.ID) + k.Hint()
+	link := k.EventURL(event.ID) + k.Hint()
 	if len(failed) == 0 {
-		return guest.Done(kit.Joined(done) + link)
+		return guest.Done(kit.Linked(kit.Joined(done), link))
 	}
-	// The words of a server may come with a full stop.
 	message := "Failed: " + strings.TrimSuffix(kit.Joined(failed), ".")
 	if len(done) > 0 {
 		message += ". Done: " + kit.Joined(done)
 	}
-	return guest.Failed(message + link)
+	return guest.Failed(kit.Linked(message, link))
 }

@@ -67,7 +67,7 @@ func gone(k *kit.Kit, err *guest.CallError) guest.Reply {
 func report(k *kit.Kit, event *kit.Event, task kit.Task, synced kit.EnsuredTask) guest.Reply {
 	name := `Task "` + task.Name + `"`
 	if synced.ID == 0 {
-		return guest.Failed(name + " is not in ThreatQ: " + synced.Problem + "; " + k.EventURL(event.ID))
+		return guest.Failed(kit.Linked(name+" is not in ThreatQ: "+synced.Problem, k.EventURL(event.ID)))
 	}
 	state := "unchanged"
 	switch {
@@ -77,9 +77,8 @@ func report(k *kit.Kit, event *kit.Event, task kit.Task, synced kit.EnsuredTask)
 		state = "updated"
 	}
 	summary := name + " synced to ThreatQ task " + kit.ID(synced.ID) + " (" + state + ") of event " + kit.ID(event.ID)
-	link := "; " + k.TaskURL(synced.ID)
 	if synced.Problem != "" {
-		return guest.Failed(summary + ". Problem: " + synced.Problem + link)
+		return guest.Failed(kit.Linked(summary+". Problem: "+synced.Problem, k.TaskURL(synced.ID)))
 	}
-	return guest.Done(summary + link)
+	return guest.Done(kit.Linked(summary, k.TaskURL(synced.ID)))
 }

@@ -286,7 +286,7 @@ func TestRefusedChangeIsReported(t *testing.T) {
 	done(t, w, 17)
 	w.SOAR.UpdateTask(17, map[string]any{"name": "Renamed"})
 	w.ThreatQ.Inject(threatqtest.Fault{Method: "PUT", PathPrefix: "/api/tasks/41", Status: http.StatusBadRequest, Body: `{"message":"No."}`})
-	assert.Contains(t, failed(t, w, 17), "ThreatQ refused it: No.")
+	assert.Contains(t, failed(t, w, 17), "ThreatQ refused it: No;")
 	w.ThreatQ.Inject(threatqtest.Fault{Method: "PUT", PathPrefix: "/api/tasks/41", Status: http.StatusForbidden})
 	out := w.Run(action(17))
 	require.NotNil(t, out.Fail)
