@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"bytes"
@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -31,15 +33,28 @@ const patience = 3 * time.Minute
 var cache string
 
 func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == "fn-threatq" {
+		// A script runs this test program as the command.
+		testscript.Main(m, map[string]func(){"fn-threatq": programMain})
+	}
 	own, err := os.MkdirTemp("", "fn-threatq-cmd-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	cache = cmp.Or(os.Getenv("FN_THREATQ_TEST_CACHE"), own)
-	code := m.Run()
-	_ = os.RemoveAll(own)
-	os.Exit(code)
+	testscript.Main(cleaning{m, own}, map[string]func(){"fn-threatq": programMain})
+}
+
+// cleaning removes the cache after the tests.
+type cleaning struct {
+	m   *testing.M
+	own string
+}
+
+func (c cleaning) Run() int {
+	defer os.RemoveAll(c.own)
+	return c.m.Run()
 }
 
 // buffer is a stderr that is read while it is written.
@@ -80,12 +95,16 @@ func alone(t *testing.T) (dir string) {
 	return dir
 }
 
+func streams(stdout, stderr io.Writer) Streams {
+	return Streams{Stdin: strings.NewReader(""), Stdout: stdout, Stderr: stderr, Environ: os.Environ()}
+}
+
 func call(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var out, errs buffer
-	code = run(ctx, args, &out, &errs)
+	code = Run(ctx, args, streams(&out, &errs))
 	return code, out.String(), errs.String()
 }
 
@@ -101,22 +120,26 @@ func write(t *testing.T, text string) (path string) {
 
 func TestCommands(t *testing.T) {
 	alone(t)
+	const help = "Run 'fn-threatq --help' for how it is used.\n"
+	const runHelp = "Run 'fn-threatq run --help' for how it is used.\n"
 	for _, test := range []struct {
 		args           []string
 		code           int
 		stdout, stderr string // the beginnings; empty: nothing at all
 	}{
-		{nil, host.ExitUsage, "", "fn-threatq - the bridge"},
-		{[]string{"ran"}, host.ExitUsage, "", `fn-threatq: there is no command "ran"` + "\n\nfn-threatq - the bridge"},
+		{nil, host.ExitUsage, "", "fn-threatq: a command is missing\n" + help},
+		{[]string{"ran"}, host.ExitUsage, "", `fn-threatq: there is no command "ran"` + "\n" + help},
+		{[]string{"--fast"}, host.ExitUsage, "", "fn-threatq: unknown flag: --fast\n" + help},
 		{[]string{"version"}, 0, "fn-threatq " + host.Version + "\n", ""},
+		{[]string{"version", "x"}, host.ExitUsage, "", "fn-threatq version: unexpected argument \"x\"\n"},
 		{[]string{"--version"}, 0, "fn-threatq " + host.Version + "\n", ""},
-		{[]string{"help"}, 0, usage, ""},
-		{[]string{"--help"}, 0, usage, ""},
-		{[]string{"-h"}, 0, usage, ""},
-		{[]string{"run", "--help"}, 0, "", usage},
-		{[]string{"run", "--confg", "x"}, host.ExitUsage, "", "fn-threatq run: flag provided but not defined: -confg\n\nfn-threatq - the bridge"},
-		{[]string{"run", "--config"}, host.ExitUsage, "", "fn-threatq run: flag needs an argument: -config"},
-		{[]string{"run", "app.config"}, host.ExitUsage, "", `fn-threatq run: unexpected argument "app.config"`},
+		{[]string{"help"}, 0, "The bridge between", ""},
+		{[]string{"--help"}, 0, "The bridge between", ""},
+		{[]string{"-h"}, 0, "The bridge between", ""},
+		{[]string{"run", "--help"}, 0, "Work on actions", ""},
+		{[]string{"run", "--confg", "x"}, host.ExitUsage, "", "fn-threatq run: unknown flag: --confg\n" + runHelp},
+		{[]string{"run", "--config"}, host.ExitUsage, "", "fn-threatq run: flag needs an argument: --config\n" + runHelp},
+		{[]string{"run", "app.config"}, host.ExitUsage, "", `fn-threatq run: unexpected argument "app.config"` + "\n" + runHelp},
 	} {
 		t.Run(strings.Join(test.args, " "), func(t *testing.T) {
 			code, stdout, stderr := call(t, test.args...)
@@ -140,11 +163,11 @@ func TestWrongLogFlags(t *testing.T) {
 	alone(t)
 	code, _, stderr := call(t, "run", "--config", write(t, complete), "--log-level", "loud")
 	assert.Equal(t, host.ExitUsage, code)
-	assert.Equal(t, "fn-threatq run: --log-level \"loud\" is none of debug, info, warn, error\n", stderr)
+	assert.Equal(t, "fn-threatq run: --log-level \"loud\" is none of debug, info, warn, error\nRun 'fn-threatq run --help' for how it is used.\n", stderr)
 
 	code, _, stderr = call(t, "run", "--config", write(t, complete), "--log-format", "xml")
 	assert.Equal(t, host.ExitUsage, code)
-	assert.Equal(t, "fn-threatq run: --log-format \"xml\" is none of auto, text, json\n", stderr)
+	assert.Equal(t, "fn-threatq run: --log-format \"xml\" is none of auto, text, json\nRun 'fn-threatq run --help' for how it is used.\n", stderr)
 }
 
 func TestNoConfiguration(t *testing.T) {
@@ -167,7 +190,7 @@ func TestEachMistakeOnALineOfItsOwn(t *testing.T) {
 	assert.Equal(t, host.ExitConfig, code)
 	assert.Empty(t, stdout)
 	assert.NotContains(t, stderr, "c4nary")
-	assert.NotContains(t, stderr, usage, "the usage would hide the mistakes")
+	assert.NotContains(t, stderr, "--help", "the usage would hide the mistakes")
 	lines := strings.Split(strings.TrimSuffix(stderr, "\n"), "\n")
 	require.GreaterOrEqual(t, len(lines), 4, stderr)
 	assert.Equal(t, "fn-threatq cannot start, the configuration has mistakes:", lines[0])
@@ -257,26 +280,52 @@ func TestLevels(t *testing.T) {
 	assert.Error(t, err)
 }
 
-// services are a SOAR with its broker, a ThreatQ, and a configuration for them.
+// world is a SOAR with its broker, and a ThreatQ.
+type world struct {
+	ca      []byte // PEM
+	soar    *resilienttest.Server
+	threatq *threatqtest.Server
+	broker  *brokertest.Server
+}
+
+func startWorld(users map[string]brokertest.User) (*world, error) {
+	authority := brokertest.NewAuthority()
+	w := &world{ca: authority.CAPEM()}
+	w.soar = resilienttest.New(resilienttest.Options{Authority: authority, Email: "integration@example.com", Password: "c4nary-soar"})
+	w.threatq = threatqtest.New(threatqtest.Options{Authority: authority, Password: "c4nary-tq", ClientID: "c4nary-cid"})
+	var err error
+	if w.broker, err = brokertest.Start(brokertest.Options{TLS: authority.ServerConfig(), Users: users}); err != nil {
+		w.soar.Close()
+		w.threatq.Close()
+		return nil, err
+	}
+	return w, nil
+}
+
+func (w *world) stop() {
+	w.broker.Stop()
+	w.threatq.Close()
+	w.soar.Close()
+}
+
+// config is the app.config for this world; more goes into [resilient].
+func (w *world) config(ca, more string) string {
+	_, soarPort, _ := net.SplitHostPort(w.soar.Addr())
+	_, stompPort, _ := net.SplitHostPort(w.broker.Addr())
+	return fmt.Sprintf("[resilient]\nhost=127.0.0.1\nport=%s\nstomp_port=%s\norg=%s\nemail=integration@example.com\n"+
+		"password=$SOAR_PASSWORD\ncafile=%s\n%s\n[fn_threatq]\nhost=%s\nusername=%s\npassword=c4nary-tq\ncid=c4nary-cid\ncafile=%s\n",
+		soarPort, stompPort, resilienttest.DefaultOrg, ca, more, w.threatq.URL(), threatqtest.DefaultEmail, ca)
+}
+
+// services are a world, and a configuration for it.
 func services(t *testing.T, users map[string]brokertest.User, more string) (path string) {
 	t.Helper()
-	authority := brokertest.NewAuthority()
-	soar := resilienttest.New(resilienttest.Options{Authority: authority, Email: "integration@example.com", Password: "c4nary-soar"})
-	t.Cleanup(soar.Close)
-	tq := threatqtest.New(threatqtest.Options{Authority: authority, Password: "c4nary-tq", ClientID: "c4nary-cid"})
-	t.Cleanup(tq.Close)
-	broker, err := brokertest.Start(brokertest.Options{TLS: authority.ServerConfig(), Users: users})
+	w, err := startWorld(users)
 	require.NoError(t, err)
-	t.Cleanup(broker.Stop)
+	t.Cleanup(w.stop)
 	ca := filepath.Join(t.TempDir(), "ca.pem")
-	require.NoError(t, os.WriteFile(ca, authority.CAPEM(), 0o600))
-	_, soarPort, err := net.SplitHostPort(soar.Addr())
-	require.NoError(t, err)
-	_, stompPort, err := net.SplitHostPort(broker.Addr())
-	require.NoError(t, err)
-	return write(t, fmt.Sprintf("[resilient]\nhost=127.0.0.1\nport=%s\nstomp_port=%s\norg=%s\nemail=integration@example.com\n"+
-		"password=$SOAR_PASSWORD\ncafile=%s\n%s\n[fn_threatq]\nhost=%s\nusername=%s\npassword=c4nary-tq\ncid=c4nary-cid\ncafile=%s\n",
-		soarPort, stompPort, resilienttest.DefaultOrg, ca, more, tq.URL(), threatqtest.DefaultEmail, ca))
+	require.NoError(t, os.WriteFile(ca, w.ca, 0o600))
+	return write(t, w.config(ca, more))
 }
 
 func TestRunUntilItIsStopped(t *testing.T) {
@@ -290,7 +339,9 @@ func TestRunUntilItIsStopped(t *testing.T) {
 	defer stop()
 	var stdout, stderr buffer
 	code := make(chan int, 1)
-	go func() { code <- run(ctx, []string{"run", "--config", path, "--log-level", "debug"}, &stdout, &stderr) }()
+	go func() {
+		code <- Run(ctx, []string{"run", "--config", path, "--log-level", "debug"}, streams(&stdout, &stderr))
+	}()
 	require.Eventually(t, func() bool {
 		return strings.Contains(stderr.String(), `"msg":"ready"`) || len(code) > 0
 	}, patience, 5*time.Millisecond, "it did not become ready")

@@ -1,9 +1,8 @@
-package main
+package cli
 
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -14,66 +13,68 @@ import (
 	"time"
 
 	"github.com/lmittmann/tint"
+	"github.com/spf13/cobra"
 	"golang.org/x/term"
 	"gopkg.in/natefinch/lumberjack.v2"
 
 	"fn-threatq/host"
 	"fn-threatq/host/config"
-	"fn-threatq/host/secret"
 )
 
-// serve is `fn-threatq run`.
-func serve(ctx context.Context, args []string, stderr io.Writer) int {
-	flags := flag.NewFlagSet("run", flag.ContinueOnError)
-	file := flags.String("config", "", "")
-	flags.StringVar(file, "config-file", "", "the name that resilient-circuits has for --config")
-	levelName := flags.String("log-level", "", "")
-	format := flags.String("log-format", "auto", "")
-	switch err := parse(flags, args, stderr); {
-	case errors.Is(err, flag.ErrHelp):
-		return host.ExitOK
-	case err != nil:
-		return host.ExitUsage
+// runFlags are the flags of `run`.
+type runFlags struct{ level, format string }
+
+func (p *program) runCommand() *cobra.Command {
+	var f runFlags
+	c := &cobra.Command{
+		Use:   "run",
+		Short: "Work on actions until stopped by SIGINT or SIGTERM",
+		Args:  noArgs,
+		RunE:  func(c *cobra.Command, _ []string) error { return p.serve(c.Context(), f) },
 	}
-	c, err := config.Load(config.Options{Path: *file, Environ: os.Environ()})
+	p.configFlag(c)
+	c.Flags().StringVar(&f.level, "log-level", "", "least `LEVEL` that is logged: debug, info, warn or error (default: loglevel of the configuration)")
+	c.Flags().StringVar(&f.format, "log-format", "auto", "auto, text or json; auto is text on a terminal and json elsewhere")
+	return c
+}
+
+func (p *program) serve(ctx context.Context, f runFlags) error {
+	c, err := p.load()
 	if err != nil {
-		report(stderr, err)
-		return host.ExitCode(err)
+		return err
 	}
 	wanted := c.Log.Level
-	if *levelName != "" {
-		if wanted, err = level(*levelName); err != nil {
-			fmt.Fprintf(stderr, "fn-threatq run: --log-level %q is none of debug, info, warn, error\n", *levelName)
-			return host.ExitUsage
+	if f.level != "" {
+		if wanted, err = level(f.level); err != nil {
+			return usagef("--log-level %q is none of debug, info, warn, error", f.level)
 		}
 	}
-	redactor := secret.NewRedactor(c.Secrets()...)
-	handler, err := logHandler(stderr, *format, wanted)
+	handler, err := logHandler(p.Stderr, f.format, wanted)
 	if err != nil {
-		fmt.Fprintf(stderr, "fn-threatq run: %s\n", err)
-		return host.ExitUsage
+		return err
 	}
 	if file := logFile(c.Log); file != nil {
 		defer file.Close()
 		handler = slog.NewMultiHandler(handler, slog.NewJSONHandler(file, &slog.HandlerOptions{Level: wanted}))
 	}
-	log := slog.New(redactor.Handler(handler))
+	log := slog.New(p.redactor.Handler(handler))
 	log.Info("fn-threatq starts", "version", host.Version, "config", c.Path)
 	for _, w := range c.Warnings {
 		log.Warn(w.Message, "at", place(w), "advice", w.Advice)
 	}
 	begin := time.Now()
-	app, err := host.New(ctx, host.Options{Config: c, Logger: slog.New(handler), Redactor: redactor})
+	app, err := host.New(ctx, host.Options{Config: c, Logger: slog.New(handler), Redactor: p.redactor})
 	if err == nil {
 		log.Debug("prepared", "took", time.Since(begin).Round(time.Millisecond))
 		err = app.Run(ctx)
 	}
 	if code := host.ExitCode(err); code != host.ExitOK {
+		// The log is where a service manager looks; nothing is said twice.
 		log.Error("fn-threatq ends", "error", err, "exit_code", code)
-		return code
+		return &exit{code: code}
 	}
 	log.Info("fn-threatq has ended in order")
-	return host.ExitOK
+	return nil
 }
 
 // logHandler writes colours to a terminal and JSON to everything else.
@@ -86,7 +87,7 @@ func logHandler(w io.Writer, format string, level slog.Level) (slog.Handler, err
 	case format == "text", format == "auto":
 		return tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !terminal || os.Getenv("NO_COLOR") != ""}), nil
 	}
-	return nil, fmt.Errorf("--log-format %q is none of auto, text, json", format)
+	return nil, usagef("--log-format %q is none of auto, text, json", format)
 }
 
 // logFile is the rotating log file of logdir, logfile, log_max_bytes and
@@ -123,4 +124,17 @@ func place(p config.Problem) string {
 		return p.File
 	}
 	return fmt.Sprintf("%s:%d", p.File, p.Line)
+}
+
+// level reads a level as resilient-circuits writes it.
+func level(name string) (slog.Level, error) {
+	switch name {
+	case "WARNING", "warning":
+		name = "WARN"
+	case "CRITICAL", "critical":
+		name = "ERROR"
+	}
+	var l slog.Level
+	err := l.UnmarshalText([]byte(name))
+	return l, err
 }

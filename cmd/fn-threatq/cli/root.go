@@ -1,0 +1,188 @@
+// Package cli is the command line of fn-threatq, one file for each noun.
+//
+// What a program would read goes to stdout; what a person or a log collector
+// reads goes to stderr. A command that fails says so in one line, beginning with
+// the command, and ends with an exit code of package host. A usage error is one
+// of the command line itself: it ends with host.ExitUsage and names --help.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"fn-threatq/host"
+	"fn-threatq/host/config"
+	"fn-threatq/host/secret"
+)
+
+// Streams are what a process is given besides its arguments.
+type Streams struct {
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	// Environ is in the form of os.Environ.
+	Environ []string
+	// Terminal says that a person sits before Stdin and can be asked.
+	Terminal bool
+}
+
+// System are the streams of this process.
+func System() Streams {
+	return Streams{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Environ: os.Environ(), Terminal: term.IsTerminal(int(os.Stdin.Fd()))}
+}
+
+// program is what the commands share.
+type program struct {
+	Streams
+	// file is the flag --config of the commands that read the configuration.
+	file string
+	// redactor knows the secrets of the configuration once it is read.
+	redactor *secret.Redactor
+}
+
+// Run is the program; it returns the exit code.
+func Run(ctx context.Context, args []string, s Streams) int {
+	p := &program{Streams: s, redactor: secret.NewRedactor()}
+	root := p.root()
+	root.SetArgs(args)
+	command, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return host.ExitOK
+	}
+	var ended *exit
+	if errors.As(err, &ended) {
+		if ended.err != nil {
+			p.complain(command, ended.err)
+		}
+		return ended.code
+	}
+	p.complain(command, err)
+	var wrong *usageError
+	if errors.As(err, &wrong) || command == root {
+		fmt.Fprintf(p.Stderr, "Run '%s --help' for how it is used.\n", command.CommandPath())
+		return host.ExitUsage
+	}
+	return host.ExitCode(err)
+}
+
+func (p *program) complain(command *cobra.Command, err error) {
+	var mistakes *config.Error
+	if errors.As(err, &mistakes) {
+		report(p.Stderr, err)
+		return
+	}
+	fmt.Fprintf(p.Stderr, "%s: %s\n", command.CommandPath(), p.redactor.Redact(err.Error()))
+}
+
+// exit ends a command with a code of its own. Without an error nothing is
+// printed: the command has said what there is to say.
+type exit struct {
+	code int
+	err  error
+}
+
+func (e *exit) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exit) Unwrap() error { return e.err }
+
+// usageError is a mistake on the command line.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
+
+// Root is the whole command line, for its documentation.
+func Root() *cobra.Command { return (&program{}).root() }
+
+func (p *program) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "fn-threatq",
+		Short: "The bridge between IBM SOAR (Resilient) and ThreatQ",
+		Long: `The bridge between IBM SOAR (Resilient) and ThreatQ.
+
+The configuration is the app.config of resilient-circuits: the file of --config,
+else $APP_CONFIG_FILE, else ./app.config, else ~/.resilient/app.config.`,
+		Version:       host.Version,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		// Cobra would run it without a command and say nothing.
+		RunE: func(*cobra.Command, []string) error {
+			return usagef("a command is missing")
+		},
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usagef("there is no command %q", args[0])
+			}
+			return nil
+		},
+	}
+	root.SetVersionTemplate("fn-threatq {{.Version}}\n")
+	root.SetIn(p.Stdin)
+	root.SetOut(p.Stdout)
+	root.SetErr(p.Stderr)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.AddCommand(
+		p.runCommand(),
+		p.pluginCommand(),
+		p.versionCommand(),
+	)
+	return root
+}
+
+// group is a command that only holds others.
+func group(name, short string, commands ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{Use: name, Short: short, Args: cobra.ArbitraryArgs, RunE: func(c *cobra.Command, args []string) error {
+		names := make([]string, len(commands))
+		for i, command := range commands {
+			names[i] = command.Name()
+		}
+		if len(args) > 0 {
+			return usagef("there is no command %q; there is %s", args[0], strings.Join(names, ", "))
+		}
+		return usagef("want one of %s", strings.Join(names, ", "))
+	}}
+	c.AddCommand(commands...)
+	return c
+}
+
+// noArgs takes no arguments.
+func noArgs(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef("unexpected argument %q", args[0])
+	}
+	return nil
+}
+
+// configFlag gives a command the flag --config.
+func (p *program) configFlag(c *cobra.Command) {
+	c.Flags().StringVar(&p.file, "config", "", "the configuration `FILE`")
+	c.Flags().StringVar(&p.file, "config-file", "", "as --config")
+	// It is the name that resilient-circuits has for it.
+	_ = c.Flags().MarkHidden("config-file")
+	_ = c.MarkFlagFilename("config")
+}
+
+// load reads the configuration; from then on its secrets are masked in errors.
+func (p *program) load() (*config.Config, error) {
+	c, err := config.Load(config.Options{Path: p.file, Environ: p.Environ})
+	if err == nil {
+		p.redactor.Add(c.Secrets()...)
+	}
+	return c, err
+}
+
+func (p *program) versionCommand() *cobra.Command {
+	return &cobra.Command{Use: "version", Short: "Print the version", Args: noArgs, Run: func(*cobra.Command, []string) {
+		fmt.Fprintln(p.Stdout, "fn-threatq", host.Version)
+	}}
+}
