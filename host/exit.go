@@ -22,6 +22,11 @@ const (
 	ExitUsage          = 2
 	ExitConfig         = 3
 	ExitModules        = 4
+	ExitLocked         = 5   // another host holds the lock
+	ExitDeclined       = 6   // asked and answered no, or there was nobody to ask
+	ExitForbidden      = 7   // the account lacks a right
+	ExitRefused        = 8   // the server refused what was to be changed
+	ExitInterrupted    = 130 // SIGINT, as a shell has it
 	ExitUnreachable    = 20
 	ExitUnauthorized   = 21
 	ExitNoCertificate  = 22
