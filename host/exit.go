@@ -46,10 +46,13 @@ func ExitCode(err error) int {
 		refused       *broker.RefusedError
 		connect       *broker.ConnectError
 		exchange      *rest.Error
+		locked        *LockedError
 	)
 	switch {
 	case err == nil:
 		return ExitOK
+	case errors.As(err, &locked):
+		return ExitLocked
 	case errors.Is(err, config.ErrCertificate):
 		return ExitNoCertificate
 	case errors.As(err, &configuration), errors.Is(err, ErrStompOff):
