@@ -88,6 +88,7 @@ var libraries = []struct{ library, of, reason string }{
 	{`github.com/go-stomp/stomp/v3`, `host/broker(/brokertest)?`, "frames are the broker's own business"},
 	{`github.com/knadh/koanf`, `host/config`, "how the file is read is the configuration's own business"},
 	{`gopkg.in/ini.v1`, `host/config`, "how the file is read is the configuration's own business"},
+	{`github.com/zalando/go-keyring`, `host/secret`, "where secrets are kept is nobody else's business"},
 	{`github.com/lmittmann/tint`, `host|cmd/[a-z-]+/cli|tools/.*`, "colours are for terminals"},
 	{`gopkg.in/natefinch/lumberjack.v2`, `cmd/[a-z-]+/cli`, "log files are the command's"},
 	{`github.com/spf13/cobra`, `cmd/[a-z-]+/cli|tools/.*`, "commands are parsed in one place, and documented from it"},

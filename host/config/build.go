@@ -9,16 +9,12 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"fn-threatq/host/secret"
 )
-
-// wholeReference matches a value that is a reference and nothing else, and so no secret itself.
-var wholeReference = regexp.MustCompile(`^\$(\w+|\{\w+\})$`)
 
 // build makes the typed result of the checked values, and checks what concerns several of them.
 func (l *loader) build() *Config {
@@ -27,14 +23,14 @@ func (l *loader) build() *Config {
 	config.Resilient = l.buildResilient(config.ThreatQ.MaxParallel)
 	config.Modules = l.buildModules()
 	config.Log = l.buildLog()
-	config.LockFile = expandHome(l.env["APP_LOCK_FILE"], l.home)
+	config.LockFile = expandHome(l.env[lockVariable], l.home)
 	if config.LockFile == "" {
 		config.LockFile = filepath.Join(l.home, ".resilient", "resilient_circuits_lockfile")
 	}
 	for _, field := range l.fields {
 		v := l.values[field.ID()]
 		setting := Setting{Field: field, Text: v.Written, Origin: v.Origin}
-		if v.secret() && v.Written != "" && !(v.resolved && wholeReference.MatchString(v.Written)) {
+		if v.secret() && v.Written != "" && !(v.resolved && secret.IsReference(v.Written)) {
 			setting.Text = secret.Mask
 		}
 		config.Settings = append(config.Settings, setting)

@@ -3,6 +3,7 @@ package config
 import (
 	"slices"
 	"strings"
+	"sync"
 )
 
 // The sections of app.config that concern this host; all others belong to other apps.
@@ -11,6 +12,9 @@ const (
 	sectionIntegrations = "integrations"
 	sectionThreatQ      = "fn_threatq"
 )
+
+// sections are their names in the order of the file.
+var sections = []string{sectionResilient, sectionIntegrations, sectionThreatQ}
 
 // Kind is the form of a field's value.
 type Kind string
@@ -61,6 +65,20 @@ func (f Field) EnvVariable() string {
 // Fields returns the declarations of all keys, in the order of the reference table.
 func Fields() []Field { return slices.Concat(resilientFields, integrationsFields, threatqFields) }
 
+var fieldsByID = sync.OnceValue(func() map[string]Field {
+	byID := make(map[string]Field)
+	for _, field := range Fields() {
+		byID[field.ID()] = field
+	}
+	return byID
+})
+
+// Lookup returns the declaration of a key.
+func Lookup(section, key string) (Field, bool) {
+	field, found := fieldsByID()[section+"."+key]
+	return field, found
+}
+
 func declare(section string, fields []Field) []Field {
 	for i := range fields {
 		fields[i].Section = section
@@ -101,7 +119,7 @@ var resilientFields = declare(sectionResilient, []Field{
 	{Key: "proxy_password", Kind: KindSecret, Doc: "HTTP proxy: password"},
 	{Key: "proxy", Kind: KindProxy, Doc: "HTTP proxy as one URL, where there is no `proxy_host`"},
 	{Key: "trap_exception", Kind: KindBoolean, Default: "false", Doc: "`true`: a function that fails is a result with `success` false, and the workflow goes on"},
-	{Key: "selftest_timeout", Kind: KindSeconds, Default: "10", Min: 1, Max: 3600, Doc: "time for each check of a self-test; without effect until there is one"},
+	{Key: "selftest_timeout", Kind: KindSeconds, Default: "10", Min: 1, Max: 3600, Doc: "time for each step of `fn-threatq selftest`"},
 	{Key: "loglevel", Kind: KindChoice, Default: "INFO", Choices: []string{"DEBUG", "INFO", "WARNING", "WARN", "ERROR", "CRITICAL", "FATAL", "NOTSET"}, Env: "LOGLEVEL", Doc: "least level that is logged"},
 	{Key: "logdir", Kind: KindPath, EnvDefault: "APP_LOG_DIR", Doc: "existing directory for the log file; absent: no log file, stderr only"},
 	{Key: "logfile", Kind: KindText, Default: "app.log", Doc: "name of the log file"},
@@ -126,7 +144,9 @@ var resilientFields = declare(sectionResilient, []Field{
 	{Key: "test_host", Kind: KindText, Ignored: "there is no interactive test port"},
 	{Key: "test_port", Kind: KindNumber, Ignored: "there is no interactive test port"},
 	{Key: "multitenancy", Kind: KindBoolean, Ignored: "one organization is served"},
-	{Key: "pam_type", Kind: KindText, Ignored: "secrets are referenced as `$NAME`"},
+	{Key: "pam_type", Kind: KindText, Ignored: "`^NAME` is looked up in the system's keyring, and in no other store"},
+	{Key: "stomp_retries", Kind: KindNumber, Ignored: "resilient-circuits does not know it either"},
+	{Key: "default_log_dir", Kind: KindPath, Ignored: "resilient-circuits does not know it either; `logdir` names the folder"},
 })
 
 var integrationsFields = declare(sectionIntegrations, []Field{

@@ -99,17 +99,15 @@ func (l *loader) defaults() layer {
 // reference client has it, but for cafile, where it has a meaning of its own.
 func (l *loader) fileLayer(doc *document) layer {
 	entries := make(layer)
-	for _, name := range []string{sectionResilient, sectionIntegrations, sectionThreatQ} {
+	for _, name := range sections {
 		options := make(map[string]option)
 		for key, option := range doc.defaults {
-			if _, known := l.field(name, key); known {
+			if _, known := Lookup(name, key); known {
 				options[key] = option
 			}
 		}
 		for key, option := range doc.sections[name].options {
-			if name == sectionThreatQ {
-				key = strings.Join(strings.Fields(key), "") // the guide prints "Custom_ Source"
-			}
+			key = canonicalKey(name, key)
 			if earlier, found := options[key]; found && earlier != doc.defaults[key] {
 				first, second := min(earlier.line, option.line), max(earlier.line, option.line)
 				l.fail(Problem{File: l.path, Line: second, Section: name, Key: key,
@@ -118,7 +116,7 @@ func (l *loader) fileLayer(doc *document) layer {
 			options[key] = option
 		}
 		for key, option := range options {
-			field, known := l.field(name, key)
+			field, known := Lookup(name, key)
 			switch {
 			case !known:
 				l.unknownKey(name, key, option.line)
@@ -130,6 +128,14 @@ func (l *loader) fileLayer(doc *document) layer {
 		}
 	}
 	return entries
+}
+
+// canonicalKey returns a lower-cased key of the file as it is declared: the guide prints "Custom_ Source".
+func canonicalKey(section, key string) string {
+	if section == sectionThreatQ {
+		return strings.Join(strings.Fields(key), "")
+	}
+	return key
 }
 
 func (l *loader) envLayer() layer {
@@ -148,7 +154,7 @@ func (l *loader) flagLayer(overrides map[string]string) layer {
 	entries := make(layer)
 	for id, text := range overrides {
 		section, key, _ := strings.Cut(id, ".")
-		if _, known := l.field(section, key); !known {
+		if _, known := Lookup(section, key); !known {
 			l.fail(Problem{Section: section, Key: key, Message: "the command line sets the unknown key " + id, Advice: l.suggestion(section, key)})
 			continue
 		}
@@ -175,7 +181,7 @@ func (l *loader) suggestion(section, key string) string {
 		return "did you mean " + meant + "?"
 	}
 	for _, other := range []string{sectionThreatQ, sectionResilient} {
-		if _, known := l.field(other, key); known {
+		if _, known := Lookup(other, key); known {
 			return fmt.Sprintf("the key belongs to [%s]", other)
 		}
 	}

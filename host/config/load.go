@@ -2,9 +2,11 @@ package config
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"maps"
 	"os"
-	"runtime"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,15 +25,27 @@ type Options struct {
 	Environ []string
 	// Home is the directory that ~ stands for; empty: that of this process's user.
 	Home string
+	// Inspect looks at a configuration without starting anything: it warns of more than a start does (a file that others
+	// than its owner may read), and does not fail for a systemd credential that only the service is given.
+	Inspect bool
+}
+
+func (o *Options) complete() {
+	if o.Environ == nil {
+		o.Environ = os.Environ()
+	}
+	if o.Home == "" {
+		o.Home, _ = os.UserHomeDir() // without one, ~ stays what it is
+	}
 }
 
 // loader collects what one Load reads and finds.
 type loader struct {
 	path     string
+	inspect  bool
 	env      environment
 	home     string
 	fields   []Field
-	byID     map[string]Field
 	values   map[string]value
 	blank    map[string]int     // line by ID of a key that stands in the file without a value
 	misspelt map[string]Problem // by ID of the key that was probably meant
@@ -54,24 +68,15 @@ type value struct {
 }
 
 func newLoader(env environment, home, path string) *loader {
-	l := &loader{path: path, env: env, home: home, fields: Fields(), byID: make(map[string]Field), values: make(map[string]value),
+	return &loader{path: path, env: env, home: home, fields: Fields(), values: make(map[string]value),
 		blank: make(map[string]int), misspelt: make(map[string]Problem)}
-	for _, field := range l.fields {
-		l.byID[field.ID()] = field
-	}
-	return l
 }
 
 // Load reads the configuration: app.config at Options.Path, else $APP_CONFIG_FILE, else ./app.config, else
 // ~/.resilient/app.config; over it the environment, over that the command line. References to secrets are resolved.
 // The error is an *Error that holds all mistakes at once.
 func Load(options Options) (*Config, error) {
-	if options.Environ == nil {
-		options.Environ = os.Environ()
-	}
-	if options.Home == "" {
-		options.Home, _ = os.UserHomeDir() // without one, ~ stays what it is
-	}
+	options.complete()
 	env := newEnvironment(options.Environ)
 	path, problem := options.locate(env)
 	if problem != nil {
@@ -79,10 +84,11 @@ func Load(options Options) (*Config, error) {
 	}
 	data, err := readFile(path)
 	if err != nil {
-		return nil, &Error{Problems: []Problem{{File: path, Message: "the configuration file cannot be read: " + plainError(err).Error(),
-			Advice: "check the path and its permissions", cause: ErrNoFile}}}
+		return nil, &Error{Problems: []Problem{unreadableFile(path, "", err)}}
 	}
-	return newLoader(env, options.Home, path).load(data, options.Overrides)
+	l := newLoader(env, options.Home, path)
+	l.inspect = options.Inspect
+	return l.load(data, options.Overrides)
 }
 
 // load makes the configuration of the file's text.
@@ -107,7 +113,7 @@ func (l *loader) load(data []byte, overrides map[string]string) (*Config, error)
 	slices.SortFunc(l.problems, byPlace)
 	slices.SortFunc(l.warnings, byPlace)
 	if len(l.problems) > 0 {
-		return nil, &Error{Problems: l.problems, Warnings: l.warnings}
+		return nil, &Error{Problems: l.problems, Warnings: l.warnings, Settings: config.Settings}
 	}
 	config.Warnings = l.warnings
 	return config, nil
@@ -145,11 +151,6 @@ func (v value) shown() string {
 	return strconv.Quote(v.Written)
 }
 
-func (l *loader) field(section, key string) (Field, bool) {
-	field, found := l.byID[section+"."+key]
-	return field, found
-}
-
 func (l *loader) keys(section string) []string {
 	var keys []string
 	for _, field := range l.fields {
@@ -164,20 +165,15 @@ func (l *loader) keys(section string) []string {
 func (l *loader) decode(field Field, winner entry) value {
 	v := value{Field: field, entry: winner, text: winner.Written, explicit: winner.Origin.Kind != FromDefault}
 	if field.Ignored != "" {
+		if v.Origin.Kind == FromFile || v.Origin.Kind == FromFlag {
+			l.warn(v.problem("has no effect: "+field.Ignored, ""))
+		}
 		return v
 	}
 	if v.Origin.Kind == FromFile || v.Origin.Kind == FromFlag {
-		resolver := secret.NewResolver(secret.Environment(l.env.lookup), secret.Keyring())
-		resolved, err := resolver.Resolve(v.text)
-		if err != nil {
-			l.fail(v.problem("cannot be used: "+err.Error(), ""))
-			v.text, v.broken = "", true
+		if l.resolve(&v); v.broken {
 			return v
 		}
-		if resolved.NotFound > 0 {
-			l.warn(v.problem("refers to an environment variable that is not set: the text is used as it stands", "set the variable, or ignore this when the value itself has a $"))
-		}
-		v.text, v.resolved = resolved.Text, resolved.Found > 0
 	}
 	if field.Kind != KindSecret {
 		v.text = strings.TrimFunc(v.text, isSpace)
@@ -224,6 +220,36 @@ func (l *loader) decode(field Field, winner entry) value {
 	return v
 }
 
+// resolve replaces the references of a value by what they stand for.
+func (l *loader) resolve(v *value) {
+	services := []string{v.Section}
+	if v.Section == sectionResilient {
+		services = append(services, "_") // where version 35 of resilient-circuits looks
+	}
+	resolved, err := secret.Sources{
+		Environ: l.env.lookup, Credentials: l.env[secret.CredentialsVariable], Home: l.home, Services: services,
+		Warn: func(message, advice string) { l.warn(v.problem(message, advice)) },
+	}.Resolver().Resolve(v.text)
+	switch {
+	case l.inspect && errors.Is(err, secret.ErrNotInService):
+		l.warn(v.problem("is a credential of the service, which cannot be looked at from here", ""))
+		v.text, v.broken, v.resolved = "", true, true
+		return
+	case err != nil:
+		l.fail(v.problem("cannot be used: "+err.Error(), ""))
+		v.text, v.broken = "", true
+		return
+	case resolved.NotFound > 0:
+		l.warn(v.problem("refers to an environment variable that is not set: the text is used as it stands", "set the variable, or ignore this when the value itself has a $"))
+	case v.Kind == KindSecret && looksLikeReference.MatchString(v.text):
+		l.warn(v.problem("looks like a reference and is taken as the secret itself", "write $file:/PATH or $credential:NAME, with the $"))
+	}
+	v.text, v.resolved = resolved.Text, resolved.Found > 0
+}
+
+// looksLikeReference matches what people write who have seen references elsewhere.
+var looksLikeReference = regexp.MustCompile(`^@?(file:[/~]|credential:\w)`)
+
 func oneOf(words []string) string {
 	last := len(words) - 1
 	if last == 0 {
@@ -256,15 +282,31 @@ func parseBoolean(text string) (boolean, known bool) {
 
 func (v value) seconds() time.Duration { return time.Duration(v.number) * time.Second }
 
-// checkSections reports sections and required keys that are not there.
+// checkSections reports sections and required keys that are not there, and sections that are probably misspelt. All
+// others belong to other apps.
 func (l *loader) checkSections(doc *document) {
-	for _, name := range []string{sectionResilient, sectionThreatQ} {
+	misspelt := make(map[string]string) // name as it should be → as it is written
+	for _, name := range slices.Sorted(maps.Keys(doc.sections)) {
+		if meant := nearest(name, sections); meant != "" && meant != name {
+			misspelt[meant] = name
+		}
+	}
+	for _, name := range sections {
 		present, inFile := doc.sections[name]
+		other, isMisspelt := misspelt[name]
+		advice := fmt.Sprintf("did you mean [%s]?", name)
+		if strings.EqualFold(name, other) {
+			advice = fmt.Sprintf("section names are case-sensitive, write [%s]", name)
+		}
 		var missing []string
 		for _, field := range l.fields {
 			if v := l.values[field.ID()]; field.Section == name && field.Required && !v.set && !v.broken {
 				missing = append(missing, field.Key)
 			}
+		}
+		if isMisspelt && (inFile || len(missing) == 0) {
+			l.warn(Problem{File: l.path, Line: doc.sections[other].line, Section: other,
+				Message: fmt.Sprintf("section [%s] has no effect", other), Advice: advice})
 		}
 		if !inFile && len(missing) > 0 {
 			if name == sectionResilient {
@@ -272,24 +314,23 @@ func (l *loader) checkSections(doc *document) {
 			}
 			problem := Problem{File: l.path, Section: name, Message: fmt.Sprintf("missing section [%s]", name),
 				Advice: "add it with " + strings.Join(missing, ", ")}
-			for other, section := range doc.sections {
-				if nearest(other, []string{name}) != "" {
-					problem.Line = section.line
-					problem.Advice = fmt.Sprintf("line %d: section names are case-sensitive, write [%s] and not [%s]", section.line, name, other)
-				}
+			if isMisspelt {
+				problem.Line = doc.sections[other].line
+				problem.Message += fmt.Sprintf(", but there is [%s]", other)
+				problem.Advice = advice
 			}
 			l.fail(problem)
 			continue
 		}
 		for _, key := range missing {
 			problem := Problem{File: l.path, Line: present.line, Section: name, Key: key, Message: fmt.Sprintf("missing key %s in [%s]", key, name)}
-			field, _ := l.field(name, key)
+			field, _ := Lookup(name, key)
 			problem.Advice = "add " + key + "=…: " + field.Doc
-			if line, found := l.blank[field.ID()]; found {
-				problem.Line, problem.Advice = line, "the line has no value: "+field.Doc
-			} else if misspelt, found := l.misspelt[field.ID()]; found {
+			if misspelt, found := l.misspelt[field.ID()]; found {
 				problem.Line = misspelt.Line
 				problem.Advice = fmt.Sprintf("line %d: unknown key %s – did you mean %s?", misspelt.Line, misspelt.Key, key)
+			} else if line, found := l.blank[field.ID()]; found {
+				problem.Line, problem.Advice = line, "the line has no value: "+field.Doc
 			}
 			l.fail(problem)
 		}
@@ -301,28 +342,11 @@ func (l *loader) checkEnvironment() {
 	prefix := strings.ToUpper(sectionThreatQ) + "_"
 	for name := range l.env {
 		key, ours := strings.CutPrefix(name, prefix)
-		if _, known := l.field(sectionThreatQ, strings.ToLower(key)); !ours || known {
+		if _, known := Lookup(sectionThreatQ, strings.ToLower(key)); !ours || known {
 			continue
 		}
 		if meant := nearest(key, l.keys(sectionThreatQ)); meant != "" {
 			l.warn(Problem{Section: sectionThreatQ, Message: "the environment variable " + name + " stands for no key", Advice: "did you mean " + prefix + strings.ToUpper(meant) + "?"})
-		}
-	}
-}
-
-// checkPermissions warns of a file with secrets in it that every user of the machine may read.
-func (l *loader) checkPermissions() {
-	if runtime.GOOS == "windows" {
-		return
-	}
-	info, err := os.Stat(l.path)
-	if err != nil || info.Mode().Perm()&0o004 == 0 {
-		return
-	}
-	for _, v := range l.values {
-		if v.secret() && v.set && v.Origin.Kind == FromFile && !v.resolved {
-			l.warn(Problem{File: l.path, Message: "the file holds secrets and every user of this machine can read it", Advice: "chmod 600 " + l.path})
-			return
 		}
 	}
 }

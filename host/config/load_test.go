@@ -87,8 +87,10 @@ func TestTemplate(t *testing.T) {
 
 	assert.Equal(t, Log{Level: slog.LevelInfo, Dir: "/tmp", File: "app.log", MaxBytes: 10000000, BackupCount: 10}, config.Log)
 	assert.Equal(t, "/home/integration/.resilient/resilient_circuits_lockfile", config.LockFile)
-	require.Len(t, config.Warnings, 1, messages(config.Warnings))
-	assert.Contains(t, config.Warnings[0].Message, "cafile in [resilient] is false")
+	require.Len(t, config.Warnings, 3, messages(config.Warnings))
+	assert.Contains(t, config.Warnings[0].Message, "stomp_max_retries in [resilient] has no effect: ")
+	assert.Contains(t, config.Warnings[1].Message, "num_workers in [resilient] has no effect: ")
+	assert.Contains(t, config.Warnings[2].Message, "cafile in [resilient] is false")
 }
 
 // TestPasswordsVerbatim holds that what stands behind the delimiter is the password, whatever it looks like.
@@ -363,7 +365,7 @@ func TestLocate(t *testing.T) {
 
 	_, err = Load(Options{Environ: []string{"APP_CONFIG_FILE=" + named + "x"}, Home: home})
 	require.ErrorIs(t, err, ErrNoFile)
-	assert.EqualError(t, err, "configuration: "+named+"x: the configuration file named by APP_CONFIG_FILE cannot be read: no such file or directory; correct the path, or create the file")
+	assert.EqualError(t, err, "configuration: "+named+"x: the configuration file named by APP_CONFIG_FILE cannot be read: no such file or directory; correct the path, or make the file: fn-threatq config create "+named+"x")
 	_, err = Load(Options{Path: home, Environ: []string{}})
 	require.ErrorIs(t, err, ErrNoFile)
 	assert.ErrorContains(t, err, "is a directory")

@@ -1,15 +1,21 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 )
 
-// pathVariable names the file when no path is given.
-const pathVariable = "APP_CONFIG_FILE"
+const (
+	// pathVariable names the file when no path is given.
+	pathVariable = "APP_CONFIG_FILE"
+	// lockVariable names the lock file.
+	lockVariable = "APP_LOCK_FILE"
+)
 
 // locate returns the app.config to read: the given path, else $APP_CONFIG_FILE, else ./app.config if it exists, else
 // ~/.resilient/app.config (contract: Finding and reading it).
@@ -17,8 +23,8 @@ func (o Options) locate(env environment) (string, *Problem) {
 	named := func(path, source string) (string, *Problem) {
 		path = expandHome(path, o.Home)
 		if _, err := os.Stat(path); err != nil {
-			return "", &Problem{File: path, Message: fmt.Sprintf("the configuration file named by %s cannot be read: %v", source, plainError(err)),
-				Advice: "correct the path, or create the file", cause: ErrNoFile}
+			problem := unreadableFile(path, " named by "+source, err)
+			return "", &problem
 		}
 		return path, nil
 	}
@@ -28,14 +34,54 @@ func (o Options) locate(env environment) (string, *Problem) {
 	if path := env[pathVariable]; path != "" {
 		return named(path, pathVariable)
 	}
-	candidates := []string{"app.config", filepath.Join(o.Home, ".resilient", "app.config")}
+	candidates := []string{fileName, o.homePath()}
 	for _, candidate := range candidates {
-		if _, err := os.Stat(candidate); err == nil {
+		switch _, err := os.Stat(candidate); {
+		case err == nil:
 			return candidate, nil
+		case errors.Is(err, fs.ErrPermission): // it may be there, and another one must not be taken in its place
+			problem := unreadableFile(candidate, "", err)
+			return "", &problem
 		}
 	}
 	return "", &Problem{Message: fmt.Sprintf("there is no configuration file: %s is not set, and neither %s exists", pathVariable, strings.Join(candidates, " nor ")),
-		Advice: "copy the app.config of resilient-circuits to one of these places, or name it by " + pathVariable, cause: ErrNoFile}
+		Advice: "copy the app.config of resilient-circuits to one of these places, name it by " + pathVariable + ", or make one: fn-threatq config create", cause: ErrNoFile}
+}
+
+// fileName is the name of a configuration file in its usual places.
+const fileName = "app.config"
+
+func (o Options) homePath() string { return filepath.Join(o.Home, ".resilient", fileName) }
+
+// Target returns the path of the file that is to be created or updated: Options.Path, else $APP_CONFIG_FILE, else
+// ~/.resilient/app.config (contract: Finding and reading it, where ./app.config does not count for these two).
+func Target(o Options) string {
+	o.complete()
+	if o.Path == "" {
+		o.Path = newEnvironment(o.Environ)[pathVariable]
+	}
+	if o.Path == "" {
+		return o.homePath()
+	}
+	return expandHome(o.Path, o.Home)
+}
+
+// Located returns the path of the file that Load reads, or "" when there is none.
+func Located(o Options) string {
+	o.complete()
+	path, _ := o.locate(newEnvironment(o.Environ))
+	return path
+}
+
+// unreadableFile describes a configuration file that cannot be opened.
+func unreadableFile(path, named string, err error) Problem {
+	advice := "correct the path, or make the file: fn-threatq config create " + path
+	if errors.Is(err, fs.ErrPermission) {
+		advice = "run as the file's owner, or give the file to the user that the host runs as (chown, mode 0600)"
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		advice = "correct the path"
+	}
+	return Problem{File: path, Message: "the configuration file" + named + " cannot be read: " + plainError(err).Error(), Advice: advice, cause: ErrNoFile}
 }
 
 // largestFile bounds what is read of a configuration or certificate file, in bytes: they have some 1 to 300 kB.

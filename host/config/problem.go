@@ -43,8 +43,9 @@ func (p Problem) String() string {
 // Error holds every mistake of a configuration, at least one, in the order of the file.
 type Error struct {
 	Problems []Problem
-	// Warnings are what Config.Warnings would have been.
+	// Warnings and Settings are what those of Config would have been, as far as they can be told.
 	Warnings []Problem
+	Settings []Setting
 }
 
 // Error returns one line for each problem.

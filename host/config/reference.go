@@ -4,13 +4,15 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"fn-threatq/host/secret"
 )
 
 // Reference returns the table of all keys and environment variables in Markdown, for the README and for help texts.
 func Reference() string {
 	var out strings.Builder
 	var ignored []Field
-	for _, section := range []string{sectionResilient, sectionIntegrations, sectionThreatQ} {
+	for _, section := range sections {
 		fmt.Fprintf(&out, "### `[%s]`\n\n| key | default | meaning |\n|---|---|---|\n", section)
 		for _, field := range Fields() {
 			switch {
@@ -26,6 +28,10 @@ func Reference() string {
 	out.WriteString("### Keys that are accepted without effect\n\n| key of `[resilient]` | why |\n|---|---|\n")
 	for _, field := range ignored {
 		fmt.Fprintf(&out, "| `%s` | %s |\n", field.Key, cell(field.Ignored))
+	}
+	out.WriteString("\n### References to secrets\n\nWithin a longer value the name stands in braces, as `${NAME}`.\n\n| value | stands for |\n|---|---|\n")
+	for _, form := range secret.Forms {
+		fmt.Fprintf(&out, "| `%s` | %s |\n", form[0], cell(form[1]))
 	}
 	out.WriteString("\n### Environment variables\n\n| variable | meaning |\n|---|---|\n")
 	for _, variable := range variables() {
@@ -49,7 +55,7 @@ func (f Field) meaning() string {
 	text := f.Doc
 	switch f.Kind {
 	case KindSecret:
-		text += "; secret, better given as `$NAME`"
+		text += "; better given by reference"
 	case KindSeconds:
 		text += ", in seconds"
 	case KindChoice:
@@ -66,7 +72,7 @@ func cell(text string) string { return strings.ReplaceAll(text, "|", `\|`) }
 func variables() [][2]string {
 	rows := [][2]string{
 		{"`" + pathVariable + "`", "path of `app.config`; else `./app.config`, else `~/.resilient/app.config`"},
-		{"`APP_LOCK_FILE`", "lock file; without effect so far: no lock is taken"},
+		{"`" + lockVariable + "`", "lock file that `run` holds; else `~/.resilient/resilient_circuits_lockfile`. Each host on a machine needs one of its own"},
 	}
 	for _, field := range Fields() {
 		if field.EnvDefault != "" {
@@ -81,5 +87,5 @@ func variables() [][2]string {
 		[2]string{"`RESILIENT_KEY`, `FN_THREATQ_KEY`", "override any key of `[resilient]` or `[fn_threatq]`, such as `FN_THREATQ_MAX_PARALLEL`"},
 		[2]string{"`HTTPS_PROXY`", "overrides the proxy keys of `[resilient]`; proxy for ThreatQ where no key gives one"},
 		[2]string{"`NO_PROXY`", "hosts that are reached without a proxy, with commas between them"},
-		[2]string{"any", "referenced as `$NAME` (the whole value) or `${NAME}` (within one) in the file"})
+		[2]string{"any", "referenced as `$NAME` in the file"})
 }

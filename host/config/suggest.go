@@ -2,6 +2,18 @@ package config
 
 import "strings"
 
+// Nearest returns the SECTION.KEY that a misspelt one, or a misspelt KEY, most likely stands for, or "".
+func Nearest(word string) string {
+	var ids, keys []string
+	for _, field := range Fields() {
+		ids, keys = append(ids, field.ID()), append(keys, field.Key)
+	}
+	if strings.Contains(word, ".") {
+		return nearest(word, ids)
+	}
+	return nearest(word, keys)
+}
+
 // nearest returns the candidate that a misspelt word most likely stands for, or "".
 func nearest(word string, candidates []string) string {
 	best, bestDistance := "", 3

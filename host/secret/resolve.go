@@ -1,13 +1,6 @@
 package secret
 
-import (
-	"errors"
-	"strings"
-)
-
-// ErrKeyringUnsupported is the error of a ^NAME reference.
-var ErrKeyringUnsupported = errors.New("keyring references (^NAME) are not supported yet; " +
-	"use $NAME and set the environment variable NAME, also for a secret that itself begins with ^")
+import "strings"
 
 // Scheme is one kind of reference: how it is marked, and where its names are looked up.
 type Scheme struct {
@@ -15,20 +8,6 @@ type Scheme struct {
 	Prefix string
 	// Lookup returns the text that a name stands for, and whether there is one. Its error ends the resolution.
 	Lookup func(name string) (text string, found bool, err error)
-}
-
-// Environment is the scheme of $NAME and ${NAME}; lookup is usually os.LookupEnv.
-func Environment(lookup func(name string) (string, bool)) Scheme {
-	return Scheme{Prefix: "$", Lookup: func(name string) (string, bool, error) {
-		text, found := lookup(name)
-		return text, found, nil
-	}}
-}
-
-// Keyring is the scheme of ^NAME and ^{NAME}, which resilient-circuits looks up in a secret back end. It refuses
-// every name, so that a reference is never sent to a server as if it were the password.
-func Keyring() Scheme {
-	return Scheme{Prefix: "^", Lookup: func(string) (string, bool, error) { return "", false, ErrKeyringUnsupported }}
 }
 
 // Resolver replaces references. The zero Resolver knows no scheme and returns every text as it is.

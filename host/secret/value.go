@@ -1,8 +1,9 @@
 // Package secret keeps passwords, keys and tokens out of everything that people and modules read.
 //
-// Terms: a Value is a secret that prints as ***; a reference ($NAME, ${NAME}, ^NAME) is text of the
-// configuration that stands for a secret kept elsewhere, and a Resolver replaces it; a Redactor masks
-// known secrets in text that was composed elsewhere, such as log lines and error messages.
+// Terms: a Value is a secret that prints as ***; a reference is text of the configuration that stands for a
+// secret kept elsewhere; a scheme is one way to mark references ($ or ^), Sources are the places where they
+// are looked up (environment, file, systemd credential, keyring), and a Resolver replaces them; a Redactor
+// masks known secrets in text that was composed elsewhere, such as log lines and error messages.
 package secret
 
 import (

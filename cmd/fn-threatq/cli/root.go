@@ -7,6 +7,7 @@
 package cli
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -40,8 +41,11 @@ func System() Streams {
 // program is what the commands share.
 type program struct {
 	Streams
-	// file is the flag --config of the commands that read the configuration.
-	file string
+	// file and settings are the flags --config and --set of the commands that read the configuration.
+	file     string
+	settings []string
+	// answers are the lines of Stdin, once a question was asked.
+	answers *bufio.Reader
 	// redactor knows the secrets of the configuration once it is read.
 	redactor *secret.Redactor
 }
@@ -74,7 +78,7 @@ func Run(ctx context.Context, args []string, s Streams) int {
 func (p *program) complain(command *cobra.Command, err error) {
 	var mistakes *config.Error
 	if errors.As(err, &mistakes) {
-		report(p.Stderr, err)
+		p.report(command, mistakes)
 		return
 	}
 	fmt.Fprintf(p.Stderr, "%s: %s\n", command.CommandPath(), p.redactor.Redact(err.Error()))
@@ -133,6 +137,7 @@ else $APP_CONFIG_FILE, else ./app.config, else ~/.resilient/app.config.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.AddCommand(
 		p.runCommand(),
+		p.configCommand(),
 		p.pluginCommand(),
 		p.versionCommand(),
 	)
@@ -163,8 +168,14 @@ func noArgs(_ *cobra.Command, args []string) error {
 	return nil
 }
 
-// configFlag gives a command the flag --config.
+// configFlag gives a command that reads the configuration its flags.
 func (p *program) configFlag(c *cobra.Command) {
+	p.fileFlag(c)
+	c.Flags().StringArrayVar(&p.settings, "set", nil, "`SECTION.KEY=VALUE`, which wins over file and environment, such as resilient.loglevel=DEBUG; may be repeated")
+	_ = c.RegisterFlagCompletionFunc("set", completeSetting)
+}
+
+func (p *program) fileFlag(c *cobra.Command) {
 	c.Flags().StringVar(&p.file, "config", "", "the configuration `FILE`")
 	c.Flags().StringVar(&p.file, "config-file", "", "as --config")
 	// It is the name that resilient-circuits has for it.
@@ -173,12 +184,36 @@ func (p *program) configFlag(c *cobra.Command) {
 }
 
 // load reads the configuration; from then on its secrets are masked in errors.
-func (p *program) load() (*config.Config, error) {
-	c, err := config.Load(config.Options{Path: p.file, Environ: p.Environ})
+func (p *program) load() (*config.Config, error) { return p.loadAs(config.Options{}) }
+
+func (p *program) loadAs(o config.Options) (*config.Config, error) {
+	overrides, err := p.overrides()
+	if err != nil {
+		return nil, err
+	}
+	o.Path, o.Environ, o.Overrides = p.file, p.Environ, overrides
+	c, err := config.Load(o)
 	if err == nil {
 		p.redactor.Add(c.Secrets()...)
 	}
 	return c, err
+}
+
+// overrides reads the flags --set.
+func (p *program) overrides() (map[string]string, error) {
+	overrides := make(map[string]string)
+	for _, setting := range p.settings {
+		id, text, found := strings.Cut(setting, "=")
+		section, key, dotted := strings.Cut(id, ".")
+		if !found || !dotted {
+			return nil, usagef("--set wants SECTION.KEY=VALUE, such as resilient.loglevel=DEBUG")
+		}
+		if field, _ := config.Lookup(section, key); field.Kind == config.KindSecret && text != "" && !secret.IsReference(text) {
+			return nil, usagef("--set %s: every user of this machine can read the command line; write a reference such as %s='$NAME'", id, id)
+		}
+		overrides[id] = text
+	}
+	return overrides, nil
 }
 
 func (p *program) versionCommand() *cobra.Command {

@@ -2,14 +2,12 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"math"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/lmittmann/tint"
@@ -103,19 +101,6 @@ func logFile(c config.Log) *lumberjack.Logger {
 		size = math.MaxInt32
 	}
 	return &lumberjack.Logger{Filename: filepath.Join(c.Dir, c.File), MaxSize: size, MaxBackups: c.BackupCount}
-}
-
-// report prints each mistake of a configuration on a line of its own.
-func report(stderr io.Writer, err error) {
-	var mistakes *config.Error
-	if !errors.As(err, &mistakes) {
-		fmt.Fprintf(stderr, "fn-threatq: %s\n", err)
-		return
-	}
-	fmt.Fprintln(stderr, "fn-threatq cannot start, the configuration has mistakes:")
-	for _, p := range append(mistakes.Problems, mistakes.Warnings...) {
-		fmt.Fprintln(stderr, "  "+strings.ReplaceAll(p.String(), "\n", "\n  "))
-	}
 }
 
 // place is file:line of a problem.
