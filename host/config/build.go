@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -124,9 +125,9 @@ func (l *loader) checkAccount(r Resilient, get func(string) value) {
 		for _, problem := range halves {
 			l.fail(problem)
 		}
-	case l.values[sectionResilient+".host"].set: // without a host, the section as a whole is what is missing
-		l.fail(Problem{File: l.path, Section: sectionResilient, Message: fmt.Sprintf("no account in [%s]", sectionResilient),
-			Advice: "add api_key_id and api_key_secret, or email and password"})
+	case l.headers[sectionResilient] > 0 || l.values[sectionResilient+".host"].set: // else the section as a whole is what is missing
+		l.fail(Problem{File: l.path, Line: cmp.Or(l.blank[sectionResilient+".api_key_id"], l.headers[sectionResilient]), Section: sectionResilient,
+			Message: fmt.Sprintf("no account in [%s]", sectionResilient), Advice: "give values to api_key_id and api_key_secret, or to email and password"})
 	}
 }
 

@@ -47,6 +47,7 @@ type loader struct {
 	home     string
 	fields   []Field
 	values   map[string]value
+	headers  map[string]int     // line by name of the file's sections
 	blank    map[string]int     // line by ID of a key that stands in the file without a value
 	misspelt map[string]Problem // by ID of the key that was probably meant
 	problems []Problem
@@ -69,7 +70,7 @@ type value struct {
 
 func newLoader(env environment, home, path string) *loader {
 	return &loader{path: path, env: env, home: home, fields: Fields(), values: make(map[string]value),
-		blank: make(map[string]int), misspelt: make(map[string]Problem)}
+		headers: make(map[string]int), blank: make(map[string]int), misspelt: make(map[string]Problem)}
 }
 
 // Load reads the configuration: app.config at Options.Path, else $APP_CONFIG_FILE, else ./app.config, else
@@ -97,12 +98,15 @@ func (l *loader) load(data []byte, overrides map[string]string) (*Config, error)
 	if len(problems) > 0 {
 		return nil, &Error{Problems: problems}
 	}
+	for name, section := range doc.sections {
+		l.headers[name] = section.line
+	}
 	merged := l.merge(doc, overrides)
 	for _, field := range l.fields {
 		winner, _ := merged.Get(field.ID()).(entry)
 		l.values[field.ID()] = l.decode(field, winner)
 	}
-	l.checkSections(doc)
+	l.checkSections()
 	l.checkEnvironment()
 	l.checkPermissions()
 	config := l.build()
@@ -284,15 +288,15 @@ func (v value) seconds() time.Duration { return time.Duration(v.number) * time.S
 
 // checkSections reports sections and required keys that are not there, and sections that are probably misspelt. All
 // others belong to other apps.
-func (l *loader) checkSections(doc *document) {
+func (l *loader) checkSections() {
 	misspelt := make(map[string]string) // name as it should be → as it is written
-	for _, name := range slices.Sorted(maps.Keys(doc.sections)) {
+	for _, name := range slices.Sorted(maps.Keys(l.headers)) {
 		if meant := nearest(name, sections); meant != "" && meant != name {
 			misspelt[meant] = name
 		}
 	}
 	for _, name := range sections {
-		present, inFile := doc.sections[name]
+		header, inFile := l.headers[name]
 		other, isMisspelt := misspelt[name]
 		advice := fmt.Sprintf("did you mean [%s]?", name)
 		if strings.EqualFold(name, other) {
@@ -305,7 +309,7 @@ func (l *loader) checkSections(doc *document) {
 			}
 		}
 		if isMisspelt && (inFile || len(missing) == 0) {
-			l.warn(Problem{File: l.path, Line: doc.sections[other].line, Section: other,
+			l.warn(Problem{File: l.path, Line: l.headers[other], Section: other,
 				Message: fmt.Sprintf("section [%s] has no effect", other), Advice: advice})
 		}
 		if !inFile && len(missing) > 0 {
@@ -315,7 +319,7 @@ func (l *loader) checkSections(doc *document) {
 			problem := Problem{File: l.path, Section: name, Message: fmt.Sprintf("missing section [%s]", name),
 				Advice: "add it with " + strings.Join(missing, ", ")}
 			if isMisspelt {
-				problem.Line = doc.sections[other].line
+				problem.Line = l.headers[other]
 				problem.Message += fmt.Sprintf(", but there is [%s]", other)
 				problem.Advice = advice
 			}
@@ -323,7 +327,7 @@ func (l *loader) checkSections(doc *document) {
 			continue
 		}
 		for _, key := range missing {
-			problem := Problem{File: l.path, Line: present.line, Section: name, Key: key, Message: fmt.Sprintf("missing key %s in [%s]", key, name)}
+			problem := Problem{File: l.path, Line: header, Section: name, Key: key, Message: fmt.Sprintf("missing key %s in [%s]", key, name)}
 			field, _ := Lookup(name, key)
 			problem.Advice = "add " + key + "=…: " + field.Doc
 			if misspelt, found := l.misspelt[field.ID()]; found {

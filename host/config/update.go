@@ -218,7 +218,7 @@ func commentedKey(section, content string) string {
 
 func (a *amended) commentedKeys(section string, header int) map[string]bool {
 	keys := make(map[string]bool)
-	for i := header + 1; i < a.nextHeader(header); i++ {
+	for i, end := header+1, a.nextHeader(header); i < end; i++ {
 		if key := commentedKey(section, a.content(i)); key != "" {
 			keys[key] = true
 		}

@@ -20,7 +20,7 @@ func (p *program) ask(ctx context.Context, question string, yes bool) error {
 	case ctx.Err() != nil:
 		return interrupted()
 	case !p.Terminal:
-		return &exit{host.ExitDeclined, fmt.Errorf("%s: there is no terminal to ask on, so nothing was changed; say yes by --yes", strings.TrimSuffix(question, "?"))}
+		return &exit{host.ExitDeclined, fmt.Errorf("nothing was changed, for there is no terminal to ask on (%s); say yes by --yes", question)}
 	}
 	if p.answers == nil {
 		p.answers = bufio.NewReader(p.Stdin)

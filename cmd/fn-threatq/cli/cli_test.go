@@ -193,7 +193,7 @@ func TestEachMistakeOnALineOfItsOwn(t *testing.T) {
 	assert.NotContains(t, stderr, "--help", "the usage would hide the mistakes")
 	lines := strings.Split(strings.TrimSuffix(stderr, "\n"), "\n")
 	require.GreaterOrEqual(t, len(lines), 4, stderr)
-	assert.Equal(t, "fn-threatq cannot start, the configuration has mistakes:", lines[0])
+	assert.Equal(t, "fn-threatq run: the configuration has mistakes:", lines[0])
 	for i, want := range []string{path + ":2: host in [resilient]", path + ":6: port in [resilient]", path + ":8: missing key host in [fn_threatq]"} {
 		assert.True(t, strings.HasPrefix(lines[i+1], "  "+want), "%q begins with %q", lines[i+1], want)
 	}

@@ -161,7 +161,7 @@ func (p *program) createConfig(c *cobra.Command, args []string, yes bool) error 
 		return err
 	}
 	if file.Exists {
-		question := fmt.Sprintf("%s exists. Overwrite all of it (config update would only add what it lacks)?", file.Path)
+		question := fmt.Sprintf("%s exists; update would only add what it lacks. Overwrite it?", file.Path)
 		if err := p.ask(c.Context(), question, yes); err != nil {
 			return err
 		}
@@ -195,7 +195,7 @@ func (p *program) updateConfig(args []string) error {
 		for _, addition := range additions {
 			fmt.Fprintf(p.Stderr, "Added %s.\n", addition)
 		}
-		fmt.Fprintf(p.Stderr, "Wrote %s. What it means is in its comments; look at it by: fn-threatq config check %s\n", file.Path, file.Path)
+		fmt.Fprintf(p.Stderr, "Wrote %s. Look at what was added, then: fn-threatq config check %s\n", file.Path, file.Path)
 	}
 	if problem := file.WideMode(); problem != nil {
 		fmt.Fprintln(p.Stderr, "warning:", problem)
