@@ -19,7 +19,7 @@ import (
 
 // build makes the typed result of the checked values, and checks what concerns several of them.
 func (l *loader) build() *Config {
-	config := &Config{Path: l.path}
+	config := &Config{Path: l.path, learnt: l.learnt}
 	config.ThreatQ = l.buildThreatQ()
 	config.Resilient = l.buildResilient(config.ThreatQ.MaxParallel)
 	config.Modules = l.buildModules()
@@ -60,6 +60,9 @@ func (l *loader) buildResilient(maxParallel int) Resilient {
 	}
 	if strings.ContainsAny(r.ResourcePrefix, "?# \t\n") {
 		l.fail(get("resource_prefix").problem("is "+get("resource_prefix").shown()+", not a path", "write it as /api/respond"))
+	}
+	if !r.StompEnabled && l.inspect {
+		l.warn(get("stomp").problem("switches the message broker off, without which there is nothing to run", "leave it out"))
 	}
 	if r.StompHost == "" {
 		r.StompHost = r.Host

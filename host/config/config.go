@@ -1,9 +1,11 @@
-// Package config reads app.config, the configuration file of resilient-circuits, unchanged.
+// Package config reads app.config, the configuration file of resilient-circuits, unchanged; it also makes one, and adds to
+// one what it lacks.
 //
 // Terms: the file has sections with keys; a Field declares a key, once, and everything else about the key follows from
-// that; a layer is one source of values (default, file, environment, command line), the later winning over the earlier;
+// that: how it is read and checked, the generated file (Template), what is added to an older one (Update, Addition), the
+// reference table (Reference); a File is one that is to be written, whole or not at all; a layer is one source of values (default, file, environment, command line), the later winning over the earlier;
 // an Origin is where an effective value comes from; a Problem is a mistake or a warning, with file and line; a reference
-// ($NAME) stands for a secret; a Config is the result, typed and never changed after Load.
+// ($NAME, see package secret) stands for a secret; to inspect is to load without an intent to start; a Config is the result, typed and never changed after Load.
 package config
 
 import (
@@ -29,6 +31,8 @@ type Config struct {
 	Warnings []Problem
 	// Settings are all effective values in the order of the reference table.
 	Settings []Setting
+
+	learnt []secret.Value
 }
 
 // Resilient is how the SOAR server is reached.
@@ -102,9 +106,11 @@ type Setting struct {
 	Origin Origin
 }
 
-// Secrets returns all secrets of the configuration, for a secret.Redactor.
+// Secrets returns all secrets of the configuration, for a secret.Redactor; also what was kept in a file, a credential or
+// the keyring, whatever it is used for.
 func (c *Config) Secrets() []secret.Value {
 	values := []secret.Value{c.Resilient.Password, c.Resilient.APIKeySecret, c.ThreatQ.Password, c.ThreatQ.CID}
+	values = append(values, c.learnt...)
 	values = append(values, c.Resilient.Proxy.secrets()...)
 	return append(values, c.ThreatQ.Proxy.secrets()...)
 }

@@ -50,6 +50,7 @@ type loader struct {
 	headers  map[string]int     // line by name of the file's sections
 	blank    map[string]int     // line by ID of a key that stands in the file without a value
 	misspelt map[string]Problem // by ID of the key that was probably meant
+	learnt   []secret.Value     // what references stand for
 	problems []Problem
 	warnings []Problem
 }
@@ -232,7 +233,8 @@ func (l *loader) resolve(v *value) {
 	}
 	resolved, err := secret.Sources{
 		Environ: l.env.lookup, Credentials: l.env[secret.CredentialsVariable], Home: l.home, Services: services,
-		Warn: func(message, advice string) { l.warn(v.problem(message, advice)) },
+		Learn: func(found secret.Value) { l.learnt = append(l.learnt, found) },
+		Warn:  func(message, advice string) { l.warn(v.problem(message, advice)) },
 	}.Resolver().Resolve(v.text)
 	switch {
 	case l.inspect && errors.Is(err, secret.ErrNotInService):

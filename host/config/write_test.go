@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"fn-threatq/host/secret"
 )
 
 func open(t *testing.T, path string) *File {
@@ -147,7 +149,16 @@ func TestInspect(t *testing.T) {
 	config, err = Load(Options{Path: path, Environ: []string{"CREDENTIALS_DIRECTORY=" + folder}})
 	require.NoError(t, err)
 	assert.Equal(t, "C4NARY", config.ThreatQ.Password.Reveal())
+	assert.Equal(t, "***", secret.NewRedactor(config.Secrets()...).Redact("C4NARY"))
 	assert.Empty(t, config.Warnings)
+}
+
+// TestReferencesInPlainValues holds that what a file keeps is masked, also where it is no password.
+func TestReferencesInPlainValues(t *testing.T) {
+	path := write(t, "C4NARY-user")
+	config := load(t, strings.Replace(resilientPart+threatqPart, "=me\n", "=x-${file:"+path+"}\n", 1))
+	assert.Equal(t, "x-C4NARY-user", config.ThreatQ.Username)
+	assert.Equal(t, "x-***", secret.NewRedactor(config.Secrets()...).Redact(config.ThreatQ.Username))
 }
 
 // TestMistakesComeWithSettings holds that a configuration that cannot be used can still be looked at.
@@ -161,6 +172,13 @@ func TestMistakesComeWithSettings(t *testing.T) {
 	}
 	assert.Equal(t, "many", shown["resilient.port"])
 	assert.Equal(t, "***", shown["resilient.api_key_secret"])
+}
+
+func TestWithoutTheBrokerThereIsNothingToRun(t *testing.T) {
+	path := write(t, resilientPart+"stomp=0\n"+threatqPart)
+	config, err := Load(Options{Path: path, Environ: []string{}, Inspect: true})
+	require.NoError(t, err)
+	assert.Equal(t, path+":6: stomp in [resilient] switches the message broker off, without which there is nothing to run; leave it out", messages(config.Warnings))
 }
 
 func TestTarget(t *testing.T) {

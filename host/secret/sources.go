@@ -34,6 +34,9 @@ type Sources struct {
 	Services []string
 	// Keyring looks a secret up, with the errors of package keyring; nil: the keyring of the system.
 	Keyring func(service, user string) (text string, err error)
+	// Learn is told what was found anywhere but in the environment, which is a secret whatever it is used for. It may
+	// be nil.
+	Learn func(Value)
 	// Warn is told of what works and is not safe. It may be nil.
 	Warn func(message, advice string)
 }
@@ -73,7 +76,18 @@ func (s Sources) named(name string) (text string, found bool, err error) {
 		text, found = s.Environ(name)
 		return text, found, nil
 	}
-	return text, err == nil, err
+	return s.learnt(text, err)
+}
+
+// learnt passes on a text that was looked for and must be there.
+func (s Sources) learnt(text string, err error) (string, bool, error) {
+	if err != nil {
+		return "", false, err
+	}
+	if s.Learn != nil {
+		s.Learn(New(text))
+	}
+	return text, true, nil
 }
 
 // largestSecret bounds a file with a secret, in bytes.
@@ -193,7 +207,7 @@ func (s Sources) keyring(name string) (text string, found bool, err error) {
 	case a.err == nil && a.text == "":
 		return "", false, fmt.Errorf("the keyring holds an empty secret: %s", elsewhere)
 	case a.err == nil:
-		return a.text, true, nil
+		return s.learnt(a.text, nil)
 	case errors.Is(a.err, keyring.ErrNotFound):
 		return "", false, fmt.Errorf("the keyring has no such secret of service %s: add it (keyring set %s NAME), or %s",
 			strings.Join(s.Services, " or "), strings.Join(s.Services[:min(1, len(s.Services))], ""), elsewhere)

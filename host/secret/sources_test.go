@@ -27,7 +27,8 @@ func put(t *testing.T, folder, name, text string) string {
 func TestFileReference(t *testing.T) {
 	home := t.TempDir()
 	var warnings []string
-	resolver := secret.Sources{Home: home, Warn: func(message, advice string) { warnings = append(warnings, message+"; "+advice) }}.Resolver()
+	redactor := secret.NewRedactor()
+	resolver := secret.Sources{Home: home, Learn: func(found secret.Value) { redactor.Add(found) }, Warn: func(message, advice string) { warnings = append(warnings, message+"; "+advice) }}.Resolver()
 	for content, want := range map[string]string{
 		"c4nary": "c4nary", "c4nary\n": "c4nary", "c4nary\r\n": "c4nary", " c4nary \n": " c4nary ", "$NAME": "$NAME", "pässword": "pässword",
 	} {
@@ -41,6 +42,7 @@ func TestFileReference(t *testing.T) {
 	resolved, err := resolver.Resolve("http://u:${file:~/secret}@proxy")
 	require.NoError(t, err)
 	assert.NotContains(t, resolved.Text, "file:")
+	assert.NotContains(t, redactor.Redact("a c4nary b"), "c4nary")
 	assert.Empty(t, warnings)
 
 	path := put(t, home, "open", "c4nary\n")
