@@ -54,13 +54,17 @@ const fileName = "app.config"
 func (o Options) homePath() string { return filepath.Join(o.Home, ".resilient", fileName) }
 
 // Target returns the path of the file that is to be created or updated: Options.Path, else $APP_CONFIG_FILE, else
-// ~/.resilient/app.config (contract: Finding and reading it, where ./app.config does not count for these two).
+// ~/.resilient/app.config (contract: Finding and reading it, where ./app.config does not count for these two); "" where
+// there is neither a path nor a home.
 func Target(o Options) string {
 	o.complete()
 	if o.Path == "" {
 		o.Path = newEnvironment(o.Environ)[pathVariable]
 	}
-	if o.Path == "" {
+	switch {
+	case o.Path == "" && o.Home == "":
+		return ""
+	case o.Path == "":
 		return o.homePath()
 	}
 	return expandHome(o.Path, o.Home)

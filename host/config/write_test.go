@@ -186,5 +186,7 @@ func TestTarget(t *testing.T) {
 	require.NoError(t, os.WriteFile("app.config", nil, 0o600))
 	assert.Equal(t, "/home/me/.resilient/app.config", Target(Options{Environ: []string{}, Home: "/home/me"}), "./app.config does not count")
 	assert.Equal(t, "/home/me/x", Target(Options{Environ: []string{"APP_CONFIG_FILE=~/x"}, Home: "/home/me"}))
+	t.Setenv("HOME", "")
+	assert.Empty(t, Target(Options{Environ: []string{}}))
 	assert.Equal(t, "y", Target(Options{Path: "y", Environ: []string{"APP_CONFIG_FILE=~/x"}, Home: "/home/me"}))
 }
