@@ -179,6 +179,8 @@ func (l *loader) decode(field Field, winner entry) value {
 		if l.resolve(&v); v.broken {
 			return v
 		}
+	} else if v.Kind == KindSecret && looksLikeReference.MatchString(v.text) {
+		l.warn(v.problem("looks like a reference and is taken as the secret itself", "write references into the file"))
 	}
 	if field.Kind != KindSecret {
 		v.text = strings.TrimFunc(v.text, isSpace)
@@ -247,14 +249,14 @@ func (l *loader) resolve(v *value) {
 		return
 	case resolved.NotFound > 0:
 		l.warn(v.problem("refers to an environment variable that is not set: the text is used as it stands", "set the variable, or ignore this when the value itself has a $"))
-	case v.Kind == KindSecret && looksLikeReference.MatchString(v.text):
+	case v.Kind == KindSecret && resolved.Found == 0 && looksLikeReference.MatchString(v.text):
 		l.warn(v.problem("looks like a reference and is taken as the secret itself", "write $file:/PATH or $credential:NAME, with the $"))
 	}
 	v.text, v.resolved = resolved.Text, resolved.Found > 0
 }
 
-// looksLikeReference matches what people write who have seen references elsewhere.
-var looksLikeReference = regexp.MustCompile(`^@?(file:[/~]|credential:\w)`)
+// looksLikeReference matches what people write who have seen references elsewhere, or write one where none is resolved.
+var looksLikeReference = regexp.MustCompile(`^[@$]?\{?(file:[/~]|credential:\w)`)
 
 func oneOf(words []string) string {
 	last := len(words) - 1

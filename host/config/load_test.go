@@ -187,6 +187,12 @@ func TestReferences(t *testing.T) {
 	assert.Empty(t, shown["resilient.password"])
 }
 
+func TestReferenceWhereNoneIsResolved(t *testing.T) {
+	config := load(t, resilientPart+threatqPart, "FN_THREATQ_PASSWORD=${file:/etc/C4NARY}")
+	assert.Equal(t, "${file:/etc/C4NARY}", config.ThreatQ.Password.Reveal())
+	assert.Equal(t, "password in [fn_threatq] looks like a reference and is taken as the secret itself (environment FN_THREATQ_PASSWORD); write references into the file", messages(config.Warnings))
+}
+
 func TestThreatQHost(t *testing.T) {
 	for text, want := range map[string]string{
 		"threatq": "https://threatq", "threatq.example.com": "https://threatq.example.com", "threatq:8443": "https://threatq:8443",
