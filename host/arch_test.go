@@ -65,7 +65,7 @@ var directions = []struct{ of, may, reason string }{
 	{`host/sandbox(/internal/.*)?`, `abi(/.*)?|host/sandbox/internal/.*`, "a module is a pure function: there is nothing within reach that it could touch"},
 	{`host/effect`, `abi(/.*)?|host/rest`, "calls are performed by clients that it is given by service name"},
 	{`host/flow`, `abi(/.*)?|host/effect`, "the flow sees broker, sandbox and directory by interfaces of its own"},
-	{`host/catalog`, `abi(/.*)?|host/flow|host/sandbox`, "the catalog is where modules of the sandbox become modules of the flow"},
+	{`host/catalog`, `abi(/.*)?|host/(flow|install|sandbox|store)`, "the catalog is where modules of the sandbox become modules of the flow"},
 	{`host/pack`, `abi(/.*)?`, "a pack is read, built and signed as a file; what is installed is not its business"},
 	{`host/pack/oci`, `host/pack`, "registries carry packs; only the command line talks to them"},
 	{`host/store`, ``, "what is installed, as files"},

@@ -1,22 +1,34 @@
 // Package catalog holds the installed modules and finds the one that takes an
-// action. A module is installed when its file was read and what it says of
-// itself is sound; each rule and each function belongs to one module. It is
-// loaded (verified, compiled, warmed up) when the first action wants it: most
-// hosts use a few rules, and each loaded module costs some 20 MB.
+// action. Each rule and each function belongs to one module. A module is loaded
+// (verified, compiled, warmed up) when the first action wants it, and let go of
+// when none has wanted it for a while: most hosts use a few rules, and each
+// loaded module costs some 20 MB.
+//
+// A candidate is a module file that could be used under a name: one that is
+// built in, one that was installed (package store), or a local one, which lies
+// in the store's folder; the latter wins over the former. A reload looks at all
+// candidates again. What is new is tried beside what is in use: read, verified,
+// compiled, run once, and held against its scenarios. Then all that is in use
+// is exchanged in one step. A candidate that fails changes nothing: the version
+// that was in use stays. An action keeps the version that it began with.
 package catalog
 
 import (
 	"context"
 	"embed"
 	"errors"
-	"fmt"
 	"io/fs"
+	"log/slog"
 	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"fn-threatq/abi"
 	"fn-threatq/abi/manifest"
 	"fn-threatq/host/flow"
 	"fn-threatq/host/sandbox"
+	"fn-threatq/host/store"
 )
 
 //go:embed all:builtin
@@ -34,45 +46,75 @@ func Builtin() fs.FS {
 // ErrNoModules says that there is nothing to install.
 var ErrNoModules = errors.New("no modules are built in: run `make plugins`, then build again")
 
-// Catalog finds modules by what they handle. It does not change once loaded.
+// Options of a catalog.
+type Options struct {
+	// Box runs the modules. It is closed by whoever made it, after the catalog
+	// is no longer used.
+	Box *sandbox.Sandbox
+	// Builtin holds *.wasm files; nil for those in the program.
+	Builtin fs.FS
+	// Store has what was installed besides; nil for nothing.
+	Store *store.Store
+	// Trial looks at a module that a reload found, after it was loaded; nil for
+	// no more than that.
+	Trial func(context.Context, Candidate) error
+	// Idle is how long a module stays loaded that no action wants; 0 = 10 minutes.
+	Idle   time.Duration
+	Logger *slog.Logger
+}
+
+// Candidate is a module that is about to be used.
+type Candidate struct {
+	Manifest *manifest.Manifest
+	File     []byte
+	// Pack is the name of the pack that brought it; empty for none.
+	Pack string
+}
+
+const defaultIdle = 10 * time.Minute
+
+// Catalog finds modules by what they handle. It is safe for concurrent use.
 type Catalog struct {
+	o Options
+	// table is what is in use. It is exchanged as a whole and never changed.
+	table atomic.Pointer[table]
+	// reload is held while a new table is made.
+	reload sync.Mutex
+}
+
+// table is one set of modules.
+type table struct {
 	modules []*Module
 	// routes by kind, then by routing name.
 	routes map[string]map[string]*Module
+	status []Status
 }
 
-// Load installs all *.wasm files of a folder. One bad file is an error: a host
-// with a rule missing would answer its messages with failures.
+// Load installs all *.wasm files of a folder, and nothing else ever. One bad
+// file is an error.
 func Load(box *sandbox.Sandbox, files fs.FS) (*Catalog, error) {
-	names, err := fs.Glob(files, "*.wasm")
-	if err != nil {
-		return nil, fmt.Errorf("modules: %w", err)
+	return Open(context.Background(), Options{Box: box, Builtin: files})
+}
+
+// Open installs what is there. A built-in module that cannot be used is an
+// error: a host with a rule missing would answer its messages with failures. A
+// candidate of the store that cannot be used is logged; the next best is taken.
+func Open(ctx context.Context, o Options) (*Catalog, error) {
+	if o.Builtin == nil {
+		o.Builtin = Builtin()
 	}
-	if len(names) == 0 {
-		return nil, ErrNoModules
+	if o.Idle == 0 {
+		o.Idle = defaultIdle
 	}
-	c := &Catalog{routes: map[string]map[string]*Module{abi.KindRule: {}, abi.KindFunction: {}}}
-	var errs []error
-	for _, name := range names {
-		m, err := install(box, files, name)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("module file %s: %w", name, err))
-			continue
-		}
-		c.modules = append(c.modules, m)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	if err := errors.Join(errs...); err != nil {
+	c := &Catalog{o: o}
+	c.table.Store(&table{})
+	if _, err := c.Reload(ctx); err != nil {
 		return nil, err
 	}
-	for _, m := range c.modules {
-		for _, r := range m.manifest.Rules {
-			errs = append(errs, c.route(abi.KindRule, manifest.RoutingName(r.Title), m))
-		}
-		for _, f := range m.manifest.Functions {
-			errs = append(errs, c.route(abi.KindFunction, f.Name, m))
-		}
-	}
-	return c, errors.Join(errs...)
+	return c, nil
 }
 
 // Try loads each module that is not loaded yet and lets go of it again, so that
@@ -80,7 +122,7 @@ func Load(box *sandbox.Sandbox, files fs.FS) (*Catalog, error) {
 // before an action wants it.
 func (c *Catalog) Try(ctx context.Context) error {
 	var errs []error
-	for _, m := range c.modules {
+	for _, m := range c.Modules() {
 		if ctx.Err() != nil {
 			break
 		}
@@ -91,17 +133,10 @@ func (c *Catalog) Try(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func (c *Catalog) route(kind, name string, m *Module) error {
-	if other, taken := c.routes[kind][name]; taken {
-		return fmt.Errorf("the modules %s and %s both handle the %s %s: remove one of them", other.manifest.Name, m.manifest.Name, kind, name)
-	}
-	c.routes[kind][name] = m
-	return nil
-}
-
-// Find returns the module that takes an action, or nil.
+// Find returns the module that takes an action, or nil. An action that keeps it
+// is played to its end by it, whatever is installed meanwhile.
 func (c *Catalog) Find(kind, name string) flow.Module {
-	if m, ok := c.routes[kind][name]; ok {
+	if m, ok := c.table.Load().routes[kind][name]; ok {
 		return m
 	}
 	return nil
@@ -110,20 +145,21 @@ func (c *Catalog) Find(kind, name string) flow.Module {
 // Names lists the display names of the rules, or the API names of the
 // functions, that are installed.
 func (c *Catalog) Names(kind string) (names []string) {
-	for _, m := range c.modules {
+	for _, m := range c.Modules() {
+		rules, functions := handled(m.manifest)
 		if kind == abi.KindFunction {
-			for _, f := range m.manifest.Functions {
-				names = append(names, f.Name)
-			}
-			continue
-		}
-		for _, r := range m.manifest.Rules {
-			names = append(names, r.Title)
+			names = append(names, functions...)
+		} else {
+			names = append(names, rules...)
 		}
 	}
 	slices.Sort(names)
 	return names
 }
 
-// Modules are the installed modules in the order of their file names.
-func (c *Catalog) Modules() []*Module { return c.modules }
+// Modules are those in use: built-in ones in the order of their file names,
+// then the others in that of their names.
+func (c *Catalog) Modules() []*Module { return c.table.Load().modules }
+
+// Status tells of each module that is installed, in the order of their names.
+func (c *Catalog) Status() []Status { return c.table.Load().status }

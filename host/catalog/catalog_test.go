@@ -147,16 +147,16 @@ func TestARuleBelongsToOneModule(t *testing.T) {
 	}{
 		"rule": {
 			guest(t, "one", rule("Test: Both"), ""), guest(t, "two", rule("Test: Own")+","+rule("Test: Both"), ""),
-			"the modules one and two both handle the rule test_both: remove one of them",
+			"module file b.wasm cannot be used: the modules one and two both handle the rule test_both: remove one of them",
 		},
 		// SOAR's routing name is all that a message has of the title.
 		"same routing name": {
 			guest(t, "one", rule("Test: Both"), ""), guest(t, "two", rule("Test, both"), ""),
-			"the modules one and two both handle the rule test_both: remove one of them",
+			"module file b.wasm cannot be used: the modules one and two both handle the rule test_both: remove one of them",
 		},
 		"function": {
 			guest(t, "one", "", function("fn_both")), guest(t, "two", "", function("fn_both")),
-			"the modules one and two both handle the function fn_both: remove one of them",
+			"module file b.wasm cannot be used: the modules one and two both handle the function fn_both: remove one of them",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,0 +1,294 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"fn-threatq/abi"
+	"fn-threatq/abi/manifest"
+	"fn-threatq/host/store"
+)
+
+// Change is what a reload did to one module.
+type Change struct {
+	Module string `json:"module"`
+	// From and To are versions with their origins; empty where there is none.
+	From string `json:"from,omitempty"`
+	To   string `json:"to,omitempty"`
+	// Err is why a candidate is not used; then nothing changed, or the next best
+	// was taken.
+	Err error `json:"-"`
+}
+
+// Reload looks at all candidates again and exchanges what is in use. It returns
+// what changed and what could not be used; its error says that nothing could be
+// looked at, and then nothing changed.
+func (c *Catalog) Reload(ctx context.Context) ([]Change, error) {
+	c.reload.Lock()
+	defer c.reload.Unlock()
+	all, err := builtinCandidates(c.o.Builtin)
+	if err != nil {
+		return nil, err
+	}
+	state := &store.State{}
+	if c.o.Store != nil {
+		if state, err = c.o.Store.State(); err != nil {
+			return nil, err
+		}
+		all = append(all, storedCandidates(c.o.Store, state)...)
+		files, err := localCandidates(c.o.Store)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, files...)
+	}
+	old := c.table.Load()
+	r := &round{catalog: c, old: old, first: len(old.modules) == 0 && len(old.status) == 0, state: state, candidates: byName(all)}
+	fresh, err := r.table(ctx, all)
+	if err != nil {
+		r.discard(ctx)
+		return nil, err
+	}
+	c.table.Store(fresh)
+	for _, m := range old.modules {
+		if !slices.Contains(fresh.modules, m) {
+			m.retire()
+		}
+	}
+	r.log()
+	return r.changes, nil
+}
+
+// round is one reload.
+type round struct {
+	catalog    *Catalog
+	old        *table
+	first      bool
+	state      *store.State
+	candidates map[string][]*candidate
+	changes    []Change
+	// loaded are the modules that were loaded for this round.
+	loaded []*Module
+}
+
+// table makes the set of modules that will be in use.
+func (r *round) table(ctx context.Context, all []*candidate) (*table, error) {
+	t := &table{routes: map[string]map[string]*Module{abi.KindRule: {}, abi.KindFunction: {}}}
+	chosen := map[string]*Module{}
+	// Those that stay as they are come first: a newcomer that wants their routes
+	// is what is wrong then.
+	names := slices.Sorted(maps.Keys(r.candidates))
+	// What is built in comes before what was added.
+	slices.SortStableFunc(names, func(a, b string) int { return int(r.candidates[a][0].kind - r.candidates[b][0].kind) })
+	for _, stays := range []bool{true, false} {
+		for _, name := range names {
+			if r.disabled(name) {
+				continue
+			}
+			m := r.former(name)
+			if kept := m != nil && m.from.same(r.candidates[name][0]); kept != stays {
+				continue
+			}
+			if stays {
+				if err := t.add(m); err == nil {
+					chosen[name] = m
+				}
+				continue
+			}
+			chosen[name] = r.choose(ctx, t, name)
+			if chosen[name] == nil && r.first && r.candidates[name][0].kind == built {
+				return nil, r.changes[len(r.changes)-1].Err
+			}
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, c := range all {
+		if m := chosen[c.name]; m != nil && !slices.Contains(t.modules, m) {
+			t.modules = append(t.modules, m)
+		}
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		t.status = append(t.status, r.status(name, chosen[name]))
+	}
+	r.compare(names, chosen)
+	return t, nil
+}
+
+func (r *round) disabled(name string) bool {
+	entry := r.state.Modules[name]
+	return entry != nil && entry.Disabled
+}
+
+// former is the module that is in use under a name.
+func (r *round) former(name string) *Module {
+	for _, m := range r.old.modules {
+		if m.manifest.Name == name {
+			return m
+		}
+	}
+	return nil
+}
+
+// choose takes the best candidate that can be used; when the best one cannot,
+// what was in use comes next.
+func (r *round) choose(ctx context.Context, t *table, name string) *Module {
+	former := r.former(name)
+	for i, c := range r.candidates[name] {
+		if former != nil && former.from.same(c) {
+			if t.add(former) == nil {
+				return former
+			}
+			continue
+		}
+		m, err := r.try(ctx, t, c)
+		if err == nil {
+			return m
+		}
+		r.changes = append(r.changes, Change{Module: name, To: c.version + " (" + c.origin + ")", Err: fmt.Errorf("%s cannot be used: %w", c.where(), err)})
+		c.unfit = err
+		if i == 0 && former != nil && t.add(former) == nil {
+			return former
+		}
+	}
+	return nil
+}
+
+// try makes a module of a candidate, and tries it where others are in use.
+func (r *round) try(ctx context.Context, t *table, c *candidate) (*Module, error) {
+	if c.unfit != nil {
+		return nil, c.unfit
+	}
+	permits, err := manifest.NewPermits(c.manifest.Calls)
+	if err != nil {
+		return nil, err
+	}
+	m := newModule(r.catalog.o, c, permits)
+	if err := t.clash(m); err != nil {
+		return nil, err
+	}
+	if !r.first {
+		if err := m.check(ctx); err != nil {
+			return nil, err
+		}
+		r.loaded = append(r.loaded, m)
+		if trial := r.catalog.o.Trial; trial != nil {
+			text, err := m.read()
+			if err == nil {
+				err = trial(ctx, Candidate{Manifest: c.manifest, File: text, Pack: c.pack})
+			}
+			if err != nil {
+				m.retire()
+				return nil, err
+			}
+		}
+	}
+	return m, t.add(m)
+}
+
+// discard lets go of what was loaded in vain.
+func (r *round) discard(context.Context) {
+	for _, m := range r.loaded {
+		m.retire()
+	}
+}
+
+// add gives a module its routes.
+func (t *table) add(m *Module) error {
+	if err := t.clash(m); err != nil {
+		return err
+	}
+	for _, rule := range m.manifest.Rules {
+		t.routes[abi.KindRule][manifest.RoutingName(rule.Title)] = m
+	}
+	for _, f := range m.manifest.Functions {
+		t.routes[abi.KindFunction][f.Name] = m
+	}
+	return nil
+}
+
+// clash is the error of two modules that handle the same.
+func (t *table) clash(m *Module) error {
+	var errs []error
+	check := func(kind, name string) {
+		if other, taken := t.routes[kind][name]; taken && other != m {
+			errs = append(errs, fmt.Errorf("the modules %s and %s both handle the %s %s: remove one of them", other.manifest.Name, m.manifest.Name, kind, name))
+		}
+	}
+	for _, rule := range m.manifest.Rules {
+		check(abi.KindRule, manifest.RoutingName(rule.Title))
+	}
+	for _, f := range m.manifest.Functions {
+		check(abi.KindFunction, f.Name)
+	}
+	return errors.Join(errs...)
+}
+
+// status tells of a name.
+func (r *round) status(name string, used *Module) Status {
+	candidates := r.candidates[name]
+	best := candidates[0]
+	s := Status{Name: name, InUse: used != nil}
+	if used != nil {
+		s.describe(used.from)
+	} else {
+		s.describe(best)
+	}
+	switch {
+	case r.disabled(name):
+		s.State = Disabled
+	case best.unfit != nil:
+		if s.State = Failed; errors.Is(best.unfit, store.ErrTampered) || errors.Is(best.unfit, store.ErrMissing) {
+			s.State = Tampered
+		}
+		s.Reason = best.unfit.Error()
+		if used != nil {
+			s.Reason = fmt.Sprintf("%s (%s) is in use instead: %s", used.manifest.Version, used.from.origin, s.Reason)
+		}
+	case used != nil:
+		s.State, s.Reason = standing(used.from, newestOf(candidates, r.state.Modules[name]))
+	default:
+		s.State = Failed
+	}
+	return s
+}
+
+// compare notes what is in use now and was not before.
+func (r *round) compare(names []string, chosen map[string]*Module) {
+	for _, m := range r.old.modules {
+		if !slices.Contains(names, m.manifest.Name) {
+			names = append(names, m.manifest.Name)
+		}
+	}
+	for _, name := range names {
+		was, is := r.former(name), chosen[name]
+		if was == is {
+			continue
+		}
+		r.changes = append(r.changes, Change{Module: name, From: was.text(), To: is.text()})
+	}
+}
+
+// text is a module's version with its origin.
+func (m *Module) text() string {
+	if m == nil {
+		return ""
+	}
+	return m.manifest.Version + " (" + m.from.origin + ")"
+}
+
+func (r *round) log() {
+	for _, c := range r.changes {
+		switch {
+		case c.Err != nil:
+			r.catalog.o.Logger.Error("a module cannot be used; what was in use stays", "module", c.Module, "error", c.Err)
+		case !r.first:
+			r.catalog.o.Logger.Info("module exchanged", "module", c.Module, "from", c.From, "to", c.To)
+		}
+	}
+}

@@ -1,0 +1,53 @@
+package catalog
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Watch reloads when the store's folder changes, until the context ends. What
+// changes is looked at every interval, and only once it has stayed the same for
+// another one: editors and copies write a file in several steps. After a reload
+// that failed nothing is tried again until something changes.
+func (c *Catalog) Watch(ctx context.Context, interval time.Duration) {
+	if c.o.Store == nil {
+		return
+	}
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	seen := c.fingerprint()
+	last := seen
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		now := c.fingerprint()
+		settled := now == last
+		last = now
+		if !settled || now == seen {
+			continue
+		}
+		seen = now
+		if _, err := c.Reload(ctx); err != nil && ctx.Err() == nil {
+			c.o.Logger.Error("the modules could not be looked at again; those in use stay", "error", err)
+		}
+	}
+}
+
+// fingerprint changes when a file of the store does.
+func (c *Catalog) fingerprint() string {
+	var out strings.Builder
+	local, _ := c.o.Store.Local() // its pattern is sound
+	for _, path := range append(local, filepath.Join(c.o.Store.Dir(), "installed.json")) {
+		if info, err := os.Stat(path); err == nil {
+			fmt.Fprintln(&out, path, info.Size(), info.ModTime().UnixNano())
+		}
+	}
+	return out.String()
+}
