@@ -74,7 +74,7 @@ var directions = []struct{ of, may, reason string }{
 	{`host/internal/testcert`, ``, "certificates for tests"},
 	{`host/.*/?[a-z]+test`, `host/internal/testcert`, "a simulator that shared code with what it tests would share its mistakes"},
 	{`host/(e2e|benchmark)`, ``, "tests only"},
-	{`host`, `abi(/.*)?|host/(broker|catalog|config|effect|flow|ledger|resilient|rest|sandbox|secret|threatq)`, "the one place that joins; no simulator and no plugin is part of the program"},
+	{`host`, `abi(/.*)?|host/(broker|catalog|config|effect|flow|install|ledger|pack|resilient|rest|sandbox|scenario|secret|store|threatq)`, "the one place that joins; no simulator and no plugin is part of the program"},
 	{`cmd/[a-z-]+/cli`, `host|host/(config|scenario|secret)`, "a command parses its arguments and leaves the rest to the host"},
 	{`cmd/[a-z-]+`, `cmd/[a-z-]+/cli`, "main only passes on what the process is given"},
 

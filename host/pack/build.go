@@ -19,8 +19,11 @@ import (
 )
 
 // Build makes an unsigned pack of a folder, which holds pack.json (name,
-// version, description, author), README.md, modules/*.wasm and scenarios/. What
-// else is in the folder is left out, and reported as skipped.
+// version, description, author), README.md, and modules with their scenarios:
+// either where a pack has them, or each in a folder of its own as
+// `fn-threatq plugin new` makes it (NAME/NAME.wasm, NAME/scenarios/*.txtar, and
+// common.txtar beside the folders). What else is there is left out, and reported
+// as skipped.
 func Build(dir string) (p *Pack, skipped []string, err error) {
 	root := os.DirFS(dir)
 	text, err := fs.ReadFile(root, listingName)
@@ -41,11 +44,16 @@ func Build(dir string) (p *Pack, skipped []string, err error) {
 			return fs.SkipDir
 		case entry.IsDir(), name == listingName, isManifest(name):
 			return nil
-		case checkPath(name) != nil:
+		}
+		target, ok := placeOf(name)
+		if !ok {
 			skipped = append(skipped, name)
 			return nil
 		}
-		files[name], err = fs.ReadFile(root, name)
+		if files[target] != nil {
+			return fmt.Errorf("%s: there is another file for %s", name, target)
+		}
+		files[target], err = fs.ReadFile(root, name)
 		return err
 	})
 	if err != nil {
@@ -55,6 +63,20 @@ func Build(dir string) (p *Pack, skipped []string, err error) {
 		return nil, nil, fmt.Errorf("%s: %w", dir, err)
 	}
 	return p, skipped, nil
+}
+
+// placeOf is where a source file goes in the pack.
+func placeOf(name string) (string, bool) {
+	parts := strings.Split(name, "/")
+	switch {
+	case name == commonName:
+		name = scenariosDir + "/" + name
+	case len(parts) == 2 && parts[1] == parts[0]+moduleEnd:
+		name = modulesDir + "/" + parts[1]
+	case len(parts) == 3 && parts[1] == scenariosDir:
+		name = scenariosDir + "/" + parts[0] + "/" + parts[2]
+	}
+	return name, checkPath(name) == nil
 }
 
 func isManifest(name string) bool {

@@ -55,6 +55,7 @@ const (
 	moduleEnd     = ".wasm"
 	manifestEnd   = ".json"
 	scenarioEnd   = ".txtar"
+	commonName    = "common.txtar"
 )
 
 // Listing is pack.json.

@@ -96,6 +96,24 @@ func TestBuiltPackIsReadAsItWasMade(t *testing.T) {
 	assert.False(t, read.Signed())
 }
 
+func TestModulesInFoldersOfTheirOwn(t *testing.T) {
+	other := build(t, nil)
+	dir := folder(t, map[string]string{
+		"modules/sighting.wasm": "", "scenarios/common.txtar": "", "scenarios/sighting/main.txtar": "",
+		"sighting/sighting.wasm": string(module(t, "sighting", "1.2.3", "threatq POST /api/events")), "sighting/rule.go": "package sighting",
+		"sighting/manifest.json": "{}", "sighting/scenarios/main.txtar": "A story\n", "common.txtar": "common\n",
+	})
+	p, skipped, err := Build(dir)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"sighting/manifest.json", "sighting/rule.go"}, skipped)
+	assert.Equal(t, other.Bytes(), p.Bytes(), "it is the same pack")
+
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "modules"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "modules", "sighting.wasm"), module(t, "sighting", "1.0.0"), 0o600))
+	_, _, err = Build(dir)
+	require.ErrorContains(t, err, "there is another file for modules/sighting.wasm")
+}
+
 func TestSourcesThatAreNoPack(t *testing.T) {
 	other := string(module(t, "other", "1.0.0"))
 	for name, c := range map[string]struct {

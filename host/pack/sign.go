@@ -31,8 +31,8 @@ func ParseKey(text, source string) (Key, error) {
 
 // ReadKey reads a public key from a file, or takes the text itself for one.
 func ReadKey(fileOrKey string) (Key, error) {
-	if strings.HasPrefix(fileOrKey, "RW") && !strings.ContainsAny(fileOrKey, `/\.`) {
-		return ParseKey(fileOrKey, "key "+fileOrKey[:min(len(fileOrKey), 10)]+"…")
+	if k, err := ParseKey(fileOrKey, fileOrKey); err == nil {
+		return k, nil
 	}
 	text, err := os.ReadFile(fileOrKey)
 	if err != nil {
