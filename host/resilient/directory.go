@@ -2,13 +2,10 @@ package resilient
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -16,9 +13,8 @@ import (
 )
 
 const (
-	fieldsMaxAge   = time.Hour   // age at which field definitions are read again
-	betweenMisses  = time.Minute // between two readings because something was not found
-	activityFields = "actioninvocation"
+	fieldsMaxAge  = time.Hour   // age at which field definitions are read again
+	betweenMisses = time.Minute // between two readings because something was not found
 )
 
 // ErrRulesForbidden means that the account may not read the rules.
@@ -31,13 +27,16 @@ func (e *UnknownRuleError) Error() string {
 	return fmt.Sprintf("SOAR has no rule with id %d; it may have been deleted since the action was sent", e.ID)
 }
 
-// Field defines a field of incidents or an activity field (contract: FieldDef).
+// Field defines a field of incidents, an activity field or an input (contract: FieldDef).
 type Field struct {
+	ID        int64
 	Name      string // API name
 	Label     string
+	Tooltip   string
 	UUID      string
 	Prefix    string // "properties" for custom and activity fields
 	InputType string // text, textarea, number, boolean, select, multiselect, datepicker, …
+	Required  string // always, close, or empty
 	Values    []FieldValue
 }
 
@@ -73,8 +72,8 @@ type Directory struct {
 func (c *Client) Directory() *Directory {
 	d := &Directory{client: c, viewItems: map[int64]*table[[]string]{}}
 	d.rules.load = d.readRules
-	d.incident.load = func(ctx context.Context) ([]Field, error) { return d.readFields(ctx, "incident") }
-	d.activity.load = func(ctx context.Context) ([]Field, error) { return d.readFields(ctx, activityFields) }
+	d.incident.load = func(ctx context.Context) ([]Field, error) { return c.Fields(ctx, "incident") }
+	d.activity.load = func(ctx context.Context) ([]Field, error) { return c.Fields(ctx, ActivityFields) }
 	return d
 }
 
@@ -164,51 +163,15 @@ func (d *Directory) IncidentFields(ctx context.Context) ([]Field, error) {
 }
 
 func (d *Directory) readRules(ctx context.Context) (map[int64]string, error) {
-	var answer struct {
-		Entities []struct {
-			ID   int64  `json:"id"`
-			Name string `json:"name"`
-		} `json:"entities"`
-	}
-	err := d.read(ctx, "/actions", nil, &answer)
-	var failed *rest.Error
-	if errors.As(err, &failed) && failed.Status == http.StatusForbidden {
-		return nil, ErrRulesForbidden
-	}
+	list, err := d.client.Rules(ctx)
 	if err != nil {
 		return nil, err
 	}
-	rules := make(map[int64]string, len(answer.Entities))
-	for _, rule := range answer.Entities {
+	rules := make(map[int64]string, len(list))
+	for _, rule := range list {
 		rules[rule.ID] = rule.Name
 	}
 	return rules, nil
-}
-
-func (d *Directory) readFields(ctx context.Context, objectType string) ([]Field, error) {
-	var answer []struct {
-		Name      string `json:"name"`
-		Text      string `json:"text"`
-		UUID      string `json:"uuid"`
-		Prefix    string `json:"prefix"`
-		InputType string `json:"input_type"`
-		Values    []struct {
-			Value json.RawMessage `json:"value"`
-			Label string          `json:"label"`
-		} `json:"values"`
-	}
-	if err := d.read(ctx, "/types/"+objectType+"/fields", nil, &answer); err != nil {
-		return nil, err
-	}
-	fields := make([]Field, 0, len(answer))
-	for _, f := range answer {
-		field := Field{Name: f.Name, Label: f.Text, UUID: f.UUID, Prefix: f.Prefix, InputType: f.InputType}
-		for _, v := range f.Values {
-			field.Values = append(field.Values, FieldValue{Value: strings.Trim(string(v.Value), `"`), Label: v.Label})
-		}
-		fields = append(fields, field)
-	}
-	return fields, nil
 }
 
 // viewItemsOf is the table of the uuids of a rule's activity fields, in their order.
@@ -225,30 +188,10 @@ func (d *Directory) viewItemsOf(actionID int64) *table[[]string] {
 
 func (d *Directory) readViewItems(ctx context.Context, actionID int64) ([]string, error) {
 	var answer struct {
-		ViewItems []struct {
-			Content   string `json:"content"`
-			FieldType string `json:"field_type"`
-		} `json:"view_items"`
+		ViewItems viewItems `json:"view_items"`
 	}
-	if err := d.read(ctx, "/actions/"+strconv.FormatInt(actionID, 10), nil, &answer); err != nil {
+	if err := d.client.get(ctx, "/actions/"+strconv.FormatInt(actionID, 10), nil, &answer); err != nil {
 		return nil, err
 	}
-	uuids := []string{}
-	for _, item := range answer.ViewItems {
-		if item.FieldType == activityFields {
-			uuids = append(uuids, item.Content)
-		}
-	}
-	return uuids, nil
-}
-
-func (d *Directory) read(ctx context.Context, path string, query url.Values, into any) error {
-	answer, err := d.client.Do(ctx, rest.Request{Method: http.MethodGet, Path: path, Query: query})
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(answer.Body, into); err != nil {
-		return unexpected(http.MethodGet, path)
-	}
-	return nil
+	return answer.ViewItems.of(ActivityFields), nil
 }
