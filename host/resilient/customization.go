@@ -67,6 +67,8 @@ type Destination struct {
 	Name    string  `json:"programmatic_name"`
 	Users   []int64 `json:"users"`    // accounts that may subscribe to it
 	APIKeys []int64 `json:"api_keys"` // likewise, by handle
+	// Topic is a destination that keeps nothing: who is not subscribed misses it.
+	Topic bool `json:"-"`
 
 	// all is what SOAR sent; a PUT must hand it back whole.
 	all map[string]json.RawMessage
@@ -213,6 +215,13 @@ func (d *Destination) UnmarshalJSON(text []byte) error {
 	if err := json.Unmarshal(text, (*plain)(d)); err != nil {
 		return err
 	}
+	var kind struct {
+		Type json.RawMessage `json:"destination_type"` // 0 queue, 1 topic
+	}
+	if err := json.Unmarshal(text, &kind); err != nil {
+		return err
+	}
+	d.Topic = string(kind.Type) == "1"
 	return json.Unmarshal(text, &d.all)
 }
 
@@ -230,6 +239,7 @@ func (c *Client) Fields(ctx context.Context, objectType string) ([]Field, error)
 		Values    []struct {
 			Value json.RawMessage `json:"value"`
 			Label string          `json:"label"`
+			UUID  string          `json:"uuid"`
 		} `json:"values"`
 	}
 	if err := c.get(ctx, "/types/"+objectType+"/fields", nil, &answer); err != nil {
@@ -239,7 +249,7 @@ func (c *Client) Fields(ctx context.Context, objectType string) ([]Field, error)
 	for _, f := range answer {
 		field := Field{ID: f.ID, Name: f.Name, Label: f.Text, Tooltip: f.Tooltip, UUID: f.UUID, Prefix: f.Prefix, InputType: f.InputType, Required: f.Required}
 		for _, v := range f.Values {
-			field.Values = append(field.Values, FieldValue{Value: strings.Trim(string(v.Value), `"`), Label: v.Label})
+			field.Values = append(field.Values, FieldValue{Value: strings.Trim(string(v.Value), `"`), Label: v.Label, UUID: v.UUID})
 		}
 		fields = append(fields, field)
 	}

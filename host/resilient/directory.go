@@ -44,6 +44,7 @@ type Field struct {
 type FieldValue struct {
 	Value string // a number as text, as type_info spells it; letters for statuses
 	Label string
+	UUID  string
 }
 
 // ValueLabel returns the label of a choice.

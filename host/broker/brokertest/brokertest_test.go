@@ -235,8 +235,9 @@ func TestHeartBeatsAndFaults(t *testing.T) {
 
 func TestPermissions(t *testing.T) {
 	s := start(t, brokertest.Options{Users: map[string]brokertest.User{
-		"soar":        {Passcode: "soar"},
-		"integration": {Passcode: "secret", Read: []string{"actions.>"}, Write: []string{"acks.1.q"}},
+		"soar": {Passcode: "soar"},
+		"integration": {Passcode: "secret", Read: []string{"actions.>"}, Write: []string{"acks.1.q"},
+			MayRead: func(queue string) bool { return queue != "actions.2.q" }},
 	}})
 	_, err := brokertest.Dial(s.Addr(), nil, "integration", "wrong")
 	assert.ErrorContains(t, err, "User name [integration] or password is invalid.")
@@ -245,6 +246,7 @@ func TestPermissions(t *testing.T) {
 	defer c.Close()
 	assert.ErrorContains(t, c.Subscribe(within(t), "acks.1.q", "auto", 0),
 		"User integration is not authorized to read from: queue://acks.1.q")
+	assert.ErrorContains(t, c.Subscribe(within(t), "actions.2.q", "auto", 0), "not authorized to read from: queue://actions.2.q")
 	assert.ErrorContains(t, c.Send(within(t), "acks.1.other", nil, nil),
 		"User integration is not authorized to write to: queue://acks.1.other")
 	require.NoError(t, c.Subscribe(within(t), "actions.1.q", "auto", 0), "the connection is still good")

@@ -227,7 +227,7 @@ func (c *conn) handle(f *frame.Frame) bool {
 		}
 		s.putLocked(name, headerMap(f), f.Body)
 	case frame.SUBSCRIBE:
-		if !allowed(user.Read, name) {
+		if !allowed(user.Read, name) || user.MayRead != nil && !user.MayRead(name) {
 			c.fail(f, fmt.Sprintf("User %s is not authorized to read from: queue://%s", c.user, name), false)
 			return true
 		}

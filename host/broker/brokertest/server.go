@@ -39,6 +39,8 @@ type User struct {
 	// Read and Write are queues this user may subscribe and send to, as names or
 	// ActiveMQ patterns (actions.>). Nil allows everything.
 	Read, Write []string
+	// MayRead is asked besides Read; nil allows everything.
+	MayRead func(queue string) bool
 }
 
 // Frame is an entry of the log: one frame as it was on the wire, unescaped.

@@ -109,7 +109,11 @@ func TestRESTContract(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			sample := readJSON(t, filepath.Join(restSamples, name+".json"))
 			request, response := sample["request"].(map[string]any), sample["response"].(map[string]any)
-			s := start(t, resilienttest.Options{NothingInstalled: name == "rest-36-configurations-import-post"})
+			var o resilienttest.Options
+			if name == "rest-36-configurations-import-post" {
+				o.Installed = resilienttest.InstalledNothing
+			}
+			s := start(t, o)
 			c := newClient(t, s)
 			method, path, body := request["method"].(string), request["path"].(string), request["body"]
 			header := map[string]string{"Content-Type": "application/json"}

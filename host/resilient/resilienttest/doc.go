@@ -14,7 +14,10 @@
 //   - Handle format: whether an answer shows handles as ids, names or objects.
 //   - Text format: whether rich text is answered as a string or as {format, content}.
 //   - Fault: a misbehaviour injected into chosen calls.
-//   - Import: an export document with rules, functions and fields that is installed.
+//   - Customization: a rule, function, field or message destination, which imports make
+//     and change, administrators edit by the seeds, and deletions remove unless in use.
+//   - Import: an export document of customizations; it is installed when it is accepted.
+//   - Installed: what of the app a server has at the start, of which version.
 //   - Message: what SOAR publishes when a rule fires or a function is called.
 //
 // Where the behaviour of real servers is not known or differs by version, Options has

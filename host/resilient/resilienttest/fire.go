@@ -46,7 +46,7 @@ func (s *Server) fire(c *call, why cause) {
 	}
 	for i := range s.world.rules {
 		rule := &s.world.rules[i]
-		if rule.Type != 0 || rule.ObjectType != objectType || slices.Contains(skipped, any(rule.ID)) || !rule.meets(why) {
+		if rule.Type != 0 || rule.Disabled || rule.ObjectType != objectType || slices.Contains(skipped, any(rule.ID)) || !rule.meets(why) {
 			continue
 		}
 		s.caused = append(s.caused, s.actionMessage(rule, sub, ActionOptions{Operation: operation}))

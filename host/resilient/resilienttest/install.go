@@ -11,6 +11,7 @@ import (
 // (contract: ConfigurationExportDTO).
 type document struct {
 	FormatVersion int             `json:"export_format_version"`
+	ServerVersion Object          `json:"server_version"`
 	Fields        []importedField `json:"fields"`
 	Actions       []struct {
 		Name       string `json:"name"`
@@ -18,11 +19,13 @@ type document struct {
 		Type       int    `json:"type"`
 		LogicType  string `json:"logic_type"`
 		UUID       string `json:"uuid"`
+		Enabled    bool   `json:"enabled"`
 		Conditions []struct {
 			FieldName any    `json:"field_name"`
 			Method    string `json:"method"`
 		} `json:"conditions"`
-		ViewItems []viewItem `json:"view_items"`
+		ViewItems    []viewItem `json:"view_items"`
+		Destinations []string   `json:"message_destinations"`
 	} `json:"actions"`
 	Functions []struct {
 		Name        string                           `json:"name"`
@@ -30,6 +33,7 @@ type document struct {
 		UUID        string                           `json:"uuid"`
 		Description struct{ Format, Content string } `json:"description"`
 		ViewItems   []viewItem                       `json:"view_items"`
+		Destination string                           `json:"destination_handle"`
 	} `json:"functions"`
 	Destinations  []Object `json:"message_destinations"`
 	IncidentTypes []Object `json:"incident_types"`
@@ -42,12 +46,6 @@ type importedField struct {
 
 type viewItem struct {
 	Content string `json:"content"` // uuid of a field
-}
-
-// uninstall takes away what the app's own import brings.
-func (s *Server) uninstall() {
-	s.world.rules, s.world.functions, s.state.destinations = nil, nil, nil
-	s.world.fields["actioninvocation"], s.world.fields["__function"] = nil, nil
 }
 
 // postImport takes a document and says what accepting it would do.
@@ -71,12 +69,29 @@ func (s *Server) postImport(c *call) *answer {
 	switch {
 	case d.FormatVersion != 2:
 		refuse("The format of the document is not supported.")
+	case newer(d.ServerVersion, s.version()):
+		refuse(fmt.Sprintf("The document was exported from version %v, which is newer than this server.", d.ServerVersion["version"]))
 	case len(d.IncidentTypes) == 0 || !slices.ContainsFunc(d.Fields, ofIncident):
 		refuse("The document must have an incident type and an incident field.")
 	}
+	destinations := map[string]bool{}
 	for _, destination := range d.Destinations {
 		name := fmt.Sprint(destination["programmatic_name"])
+		destinations[name] = true
 		announce("Message destination", name, s.destination(name) != nil)
+	}
+	sends := func(kind, name, destination string) {
+		if !destinations[destination] && s.destination(destination) == nil {
+			refuse(fmt.Sprintf("%s '%s' sends to the message destination '%s', which does not exist.", kind, name, destination))
+		}
+	}
+	names := s.fieldNames(&d)
+	asks := func(kind, name string, items []viewItem) {
+		for _, item := range items {
+			if names[item.Content] == "" {
+				refuse(fmt.Sprintf("%s '%s' asks for the field %s, which does not exist.", kind, name, item.Content))
+			}
+		}
 	}
 	for _, f := range d.Fields {
 		old := s.world.field(typeOf(f.TypeID), f.Name)
@@ -88,9 +103,15 @@ func (s *Server) postImport(c *call) *answer {
 	}
 	for _, rule := range d.Actions {
 		announce("Rule", rule.Name, s.ruleNamed(rule.Name) >= 0)
+		asks("Rule", rule.Name, rule.ViewItems)
+		for _, destination := range rule.Destinations {
+			sends("Rule", rule.Name, destination)
+		}
 	}
 	for _, f := range d.Functions {
 		announce("Function", f.DisplayName, s.functionNamed(f.Name) >= 0)
+		asks("Function", f.DisplayName, f.ViewItems)
+		sends("Function", f.DisplayName, f.Destination)
 	}
 	id := s.state.newID("import")
 	s.state.imports[id] = &d
@@ -113,23 +134,52 @@ func (s *Server) putImport(c *call) *answer {
 		return badValue("status", body["status"])
 	}
 	o["status"], o["messages"] = body["status"], []any{}
-	if body["status"] == "ACCEPTED" {
+	switch {
+	case body["status"] == "ACCEPTED" && s.options.ImportFails != "":
+		o["status"], o["messages"] = "IMPORT_ERROR", []any{Object{"type": "ERROR", "text": s.options.ImportFails}}
+	case body["status"] == "ACCEPTED":
 		s.install(s.state.imports[c.id("id")])
 	}
 	return ok(cloneObject(o))
 }
 
-// install merges a document into the organization; objects are found again by name.
-func (s *Server) install(d *document) {
-	names := map[string]string{} // uuid of a field in the document → its API name
+// newer compares two server_version objects, without their builds.
+func newer(a, b Object) bool {
+	number := func(o Object, key string) float64 {
+		var n float64
+		_, _ = fmt.Sscan(fmt.Sprint(o[key]), &n)
+		return n
+	}
+	if x, y := number(a, "major"), number(b, "major"); x != y {
+		return x > y
+	}
+	return number(a, "minor") > number(b, "minor")
+}
+
+// fieldNames are the API names of the fields of the document and of the server, by uuid.
+func (s *Server) fieldNames(d *document) map[string]string {
+	names := map[string]string{}
+	for _, fields := range s.world.fields {
+		for _, f := range fields {
+			names[f.UUID] = f.Name
+		}
+	}
 	for _, f := range d.Fields {
 		names[f.UUID] = f.Name
+	}
+	return names
+}
+
+// install merges a document into the organization; objects are found again by name.
+func (s *Server) install(d *document) {
+	names := s.fieldNames(d)
+	for _, f := range d.Fields {
 		s.installField(typeOf(f.TypeID), f.Field)
 	}
 	for _, destination := range d.Destinations {
 		if s.destination(fmt.Sprint(destination["programmatic_name"])) == nil {
 			added := normalise(destination).(Object)
-			added["id"] = int64(9 + len(s.state.destinations))
+			added["id"] = s.state.newID("destination")
 			s.state.destinations = append(s.state.destinations, added)
 		}
 	}
@@ -140,7 +190,10 @@ func (s *Server) install(d *document) {
 		return out
 	}
 	for _, a := range d.Actions {
-		rule := Rule{ID: int64(41 + len(s.world.rules)), Name: a.Name, ObjectType: a.ObjectType, Type: a.Type, LogicType: a.LogicType, UUID: a.UUID, Fields: fields(a.ViewItems)}
+		rule := Rule{Name: a.Name, ObjectType: a.ObjectType, Type: a.Type, LogicType: a.LogicType, UUID: a.UUID, Fields: fields(a.ViewItems), Disabled: !a.Enabled}
+		if len(a.Destinations) > 0 {
+			rule.Destination = a.Destinations[0]
+		}
 		for _, condition := range a.Conditions {
 			rule.Conditions = append(rule.Conditions, [2]any{condition.FieldName, condition.Method})
 		}
@@ -149,15 +202,19 @@ func (s *Server) install(d *document) {
 			s.world.rules[i] = rule
 			continue
 		}
+		rule.ID = s.state.newID("rule")
 		s.world.rules = append(s.world.rules, rule)
 	}
 	for _, f := range d.Functions {
-		function := Function{ID: int64(11 + len(s.world.functions)), Name: f.Name, DisplayName: f.DisplayName, Description: f.Description.Content, UUID: f.UUID, Inputs: fields(f.ViewItems)}
+		function := Function{
+			Name: f.Name, DisplayName: f.DisplayName, Description: f.Description.Content, UUID: f.UUID, Inputs: fields(f.ViewItems), Destination: f.Destination,
+		}
 		if i := s.functionNamed(f.Name); i >= 0 {
 			function.ID, function.UUID = s.world.functions[i].ID, s.world.functions[i].UUID
 			s.world.functions[i] = function
 			continue
 		}
+		function.ID = s.state.newID("function")
 		s.world.functions = append(s.world.functions, function)
 	}
 }
@@ -182,7 +239,7 @@ func (s *Server) installField(objectType string, f Field) {
 		s.world.fields[objectType] = append(s.world.fields[objectType], added)
 		target = s.world.field(objectType, f.Name)
 	}
-	target.Text = f.Text
+	target.Text, target.Tooltip, target.Required = f.Text, f.Tooltip, f.Required
 	for _, v := range f.Values {
 		if target.valueByLabel(v.Label) == nil {
 			lastValue++

@@ -28,7 +28,7 @@ func (c *client) names(path string) []string {
 }
 
 func TestCustomizationsAreInstalledWhenAccepted(t *testing.T) {
-	s, c := loggedIn(t, resilienttest.Options{NothingInstalled: true})
+	s, c := loggedIn(t, resilienttest.Options{Installed: resilienttest.InstalledNothing})
 	require.Empty(t, c.names("/actions"))
 	require.Empty(t, c.names("/functions"))
 	require.Empty(t, c.names("/message_destinations"))

@@ -45,20 +45,26 @@ func (s *Server) routes() *http.ServeMux {
 	handle("POST /rest/session", s.openSession)
 	handle("GET /rest/session", s.getSession)
 	handle("DELETE /rest/session", s.closeSession)
-	handle("GET /rest/const", func(*call) *answer { return ok(s.world.templates["const"]) })
+	handle("GET /rest/const", s.getConst)
 
 	inOrg("GET", "", s.getOrg)
 	inOrg("GET", "/types/{type}/fields", s.listFields)
 	inOrg("GET", "/types/{type}/fields/{field}", s.getField)
+	inOrg("DELETE", "/types/{type}/fields/{field}", s.customizing(s.deleteField))
 	inOrg("GET", "/actions", s.listRules)
 	inOrg("GET", "/actions/{id}", s.getRule)
+	inOrg("DELETE", "/actions/{id}", s.customizing(s.deleteRule))
 	inOrg("GET", "/functions", s.listFunctions)
 	inOrg("GET", "/functions/{id}", s.getFunction)
+	inOrg("DELETE", "/functions/{id}", s.customizing(s.deleteFunction))
+	inOrg("GET", "/workflows", s.listWorkflows)
 	inOrg("GET", "/message_destinations", s.listDestinations)
 	inOrg("GET", "/message_destinations/{id}", s.getDestination)
-	inOrg("PUT", "/message_destinations/{id}", s.putDestination)
-	inOrg("POST", "/configurations/imports", s.postImport)
-	inOrg("PUT", "/configurations/imports/{id}", s.putImport)
+	inOrg("PUT", "/message_destinations/{id}", s.customizing(s.putDestination))
+	inOrg("DELETE", "/message_destinations/{id}", s.customizing(s.deleteDestination))
+	inOrg("POST", "/configurations/imports", s.customizing(s.postImport))
+	inOrg("PUT", "/configurations/imports/{id}", s.customizing(s.putImport))
+	inOrg("POST", "/configurations/exports/", s.customizing(s.export))
 	inOrg("GET", "/artifact_types/{id}", s.getArtifactType)
 	inOrg("GET", "/users", s.listUsers)
 	inOrg("GET", "/users/{id}", s.getUser)
@@ -273,129 +279,6 @@ func (s *Server) getField(c *call) *answer {
 		return notFound(name)
 	}
 	return ok(field.definition(objectType))
-}
-
-func (s *Server) listRules(c *call) *answer {
-	if s.options.ActionsForbidden {
-		return fail(http.StatusForbidden, "Forbidden")
-	}
-	out := make([]any, 0, len(s.world.rules))
-	for i := range s.world.rules {
-		out = append(out, s.ruleObject(&s.world.rules[i], c.formats))
-	}
-	return ok(Object{"entities": out})
-}
-
-func (s *Server) getRule(c *call) *answer {
-	if s.options.ActionsForbidden {
-		return fail(http.StatusForbidden, "Forbidden")
-	}
-	for i := range s.world.rules {
-		if rule := &s.world.rules[i]; rule.ID == c.id("id") {
-			return ok(s.ruleObject(rule, c.formats))
-		}
-	}
-	return notFound(c.r.PathValue("id"))
-}
-
-func (s *Server) ruleObject(rule *Rule, f formats) Object {
-	conditions := []any{}
-	for _, condition := range rule.Conditions {
-		conditions = append(conditions, Object{"evaluation_id": nil, "field_name": condition[0], "method": condition[1], "type": nil, "value": nil})
-	}
-	return Object{
-		"id": rule.ID, "name": rule.Name, "export_key": rule.Name, "uuid": rule.UUID, "type": int64(rule.Type),
-		"object_type": handle(f, objectTypeIDs[rule.ObjectType], rule.ObjectType), "enabled": true,
-		"logic_type": rule.LogicType, "conditions": conditions, "timeout_seconds": int64(86400), "tags": []any{},
-		"message_destinations": []any{handle(f, s.destinationID(), Destination)}, "workflows": []any{},
-		"automations": []any{}, "view_items": s.viewItems("actioninvocation", rule.Fields),
-	}
-}
-
-func handle(f formats, id int64, name string) any {
-	switch f.handle {
-	case "names":
-		return name
-	case "objects":
-		return Object{"id": id, "name": name}
-	}
-	return id
-}
-
-func (s *Server) viewItems(fieldType string, names []string) []any {
-	items := []any{}
-	for _, name := range names {
-		items = append(items, Object{
-			"content": s.world.field(fieldType, name).UUID, "element": "field_uuid", "field_type": fieldType,
-			"show_if": nil, "show_link_header": false, "step_label": nil,
-		})
-	}
-	return items
-}
-
-func (s *Server) functionObject(f *Function, format formats) Object {
-	return Object{
-		"id": f.ID, "name": f.Name, "display_name": f.DisplayName, "export_key": f.Name,
-		"destination_handle": handle(format, s.destinationID(), Destination),
-		"description":        Object{"format": "text", "content": f.Description},
-		"created_date":       int64(1580479200000), "last_modified_time": int64(1580479200000),
-		"last_modified_by": s.userPrincipal(5), "tags": []any{}, "uuid": f.UUID, "version": int64(1), "workflows": []any{},
-	}
-}
-
-func (s *Server) listFunctions(c *call) *answer {
-	out := []any{}
-	for i := range s.world.functions {
-		out = append(out, s.functionObject(&s.world.functions[i], c.formats))
-	}
-	return ok(Object{"entities": out})
-}
-
-func (s *Server) getFunction(c *call) *answer {
-	key := c.r.PathValue("id")
-	for i := range s.world.functions {
-		f := &s.world.functions[i]
-		if f.Name == key || strconv.FormatInt(f.ID, 10) == key {
-			o := s.functionObject(f, c.formats)
-			o["view_items"] = s.viewItems("__function", f.Inputs)
-			return ok(o)
-		}
-	}
-	return notFound(key)
-}
-
-// destinationID is 0 while the app is not installed.
-func (s *Server) destinationID() int64 {
-	id, _ := s.destination(Destination)["id"].(int64)
-	return id
-}
-
-func (s *Server) listDestinations(*call) *answer {
-	return ok(Object{"entities": cloneList(s.state.destinations)})
-}
-
-func (s *Server) getDestination(c *call) *answer {
-	for _, d := range s.state.destinations {
-		if d["id"] == c.id("id") || d["programmatic_name"] == c.r.PathValue("id") {
-			return ok(cloneObject(d))
-		}
-	}
-	return notFound(c.r.PathValue("id"))
-}
-
-func (s *Server) putDestination(c *call) *answer {
-	body, bad := c.object()
-	if bad != nil {
-		return bad
-	}
-	for i, d := range s.state.destinations {
-		if d["id"] == c.id("id") {
-			body["id"] = d["id"]
-			s.state.destinations[i] = body
-			return status()
-		}
-	}
-	return notFound(c.r.PathValue("id"))
 }
 
 func cloneList(objects []Object) []any {

@@ -144,10 +144,7 @@ func (s *Server) DeleteArtifact(incident, id int64) {
 func (s *Server) AddRule(rule Rule) int64 {
 	return locked(s, func() int64 {
 		if rule.ID == 0 {
-			for _, r := range s.world.rules {
-				rule.ID = max(rule.ID, r.ID)
-			}
-			rule.ID++
+			rule.ID = s.state.newID("rule")
 		}
 		setDefault(&rule.ObjectType, "incident")
 		setDefault(&rule.LogicType, "all")

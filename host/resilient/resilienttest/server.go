@@ -42,6 +42,18 @@ const (
 	DuplicateCreated                    // a second artifact is made
 )
 
+// Installed says what of the app a server has.
+type Installed int
+
+// What may be installed. What the versions before 1.1.0 were like is known from the
+// upgrade chapter of the guide alone; API names are guesses.
+const (
+	InstalledCurrent Installed = iota // the World
+	InstalledNothing                  // no rules, functions, fields or message destination of the app
+	Installed100                      // as version 1.0.0 leaves it: Add Indicator and Add Comment
+	Installed101                      // as 1.0.1 and its followers leave it: ten rules, and ten functions for them
+)
+
 // Org is an organization that the account sees.
 type Org struct {
 	ID           int64
@@ -67,9 +79,12 @@ type Options struct {
 	BanAfter                 int  // refused logins after which every call is answered 401; 0: never
 	ActionsForbidden         bool // GET /actions answers 403, as for a narrow API key
 	ActionsFrameworkDisabled bool // in GET /orgs/{org}
+	CustomizationForbidden   bool // rules, functions and destinations may be read, not changed or exported
 
+	Version              string     // "MAJOR.MINOR.BUILD"; default 47.0.8304
 	Empty                bool       // start without incident 2095 and its children
-	NothingInstalled     bool       // start without the app's rules, functions, their fields and the message destination
+	Installed            Installed  // what of the app the server has at the start
+	ImportFails          string     // imports that are accepted end as IMPORT_ERROR with this text
 	Duplicates           Duplicates // see the type
 	ArtifactAnswerObject bool       // POST …/artifacts answers one object, not a list
 	CustomSelectNames    bool       // handle_format=names applies to custom select fields too

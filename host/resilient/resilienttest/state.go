@@ -30,7 +30,8 @@ func newState(s *Server) *state {
 	st := &state{
 		objects: map[string]map[int64]Object{}, removed: map[string]map[int64]Object{},
 		contents: map[string]content{}, hidden: map[int64]bool{}, refused: map[int64]int{}, imports: map[int64]*document{},
-		next: map[string]int64{"incident": 2096, "artifact": 1550, "comment": 113, "task": 18, "attachment": 29, "import": 12},
+		next: map[string]int64{"incident": 2096, "artifact": 1550, "comment": 113, "task": 18, "attachment": 29, "import": 12,
+			"destination": 10, "rule": 55, "function": 15},
 	}
 	for _, kind := range append(kinds, "import") {
 		st.objects[kind], st.removed[kind] = map[int64]Object{}, map[int64]Object{}
@@ -38,9 +39,7 @@ func newState(s *Server) *state {
 	destination := cloneObject(s.world.templates["destination"])
 	st.destinations = []Object{destination}
 	s.state = st
-	if s.options.NothingInstalled {
-		s.uninstall()
-	}
+	s.prepare(s.options.Installed)
 	if s.options.Empty {
 		return st
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 )
 
 //go:embed world/*.json
@@ -20,8 +21,9 @@ type Object = map[string]any
 // Field defines a field of an object type, of a rule's activity or of a function.
 type Field struct {
 	ID        int64   `json:"id"`
-	Name      string  `json:"name"`             // API name
-	Text      string  `json:"text"`             // label
+	Name      string  `json:"name"` // API name
+	Text      string  `json:"text"` // label
+	Tooltip   string  `json:"tooltip,omitempty"`
 	InputType string  `json:"input_type"`       // text, textarea, number, boolean, select, multiselect, datepicker, …
 	Prefix    string  `json:"prefix,omitempty"` // "properties" for custom and activity fields
 	Required  string  `json:"required,omitempty"`
@@ -53,6 +55,10 @@ type Rule struct {
 	UUID       string   `json:"uuid"`
 	Conditions [][2]any `json:"conditions"` // qualified field name or null, method
 	Fields     []string `json:"fields"`     // API names of the activity fields
+	Disabled   bool     `json:"disabled"`   // an administrator has switched it off
+	// Destination is the programmatic name of its message destination; empty: the app's.
+	Destination string   `json:"destination"`
+	Workflows   []string `json:"workflows"` // names of the workflows that it also starts
 }
 
 // Function is a SOAR function, as GET /functions lists it.
@@ -62,7 +68,19 @@ type Function struct {
 	DisplayName string   `json:"display_name"`
 	Description string   `json:"description"`
 	UUID        string   `json:"uuid"`
-	Inputs      []string `json:"inputs"` // API names of the input fields
+	Inputs      []string `json:"inputs"`      // API names of the input fields
+	Destination string   `json:"destination"` // as that of a Rule
+}
+
+// Workflow is a workflow or a playbook that calls functions.
+type Workflow struct {
+	Name       string
+	ObjectType string   // incident, artifact, …
+	Functions  []string // API names
+}
+
+func (w Workflow) programmaticName() string {
+	return strings.ToLower(strings.Join(strings.Fields(w.Name), "_"))
 }
 
 type artifactType struct {
@@ -86,6 +104,8 @@ type world struct {
 	artifactTypes []artifactType
 	rules         []Rule
 	functions     []Function
+	workflows     []Workflow
+	playbooks     []Workflow
 	templates     map[string]Object
 	users         []user
 }
@@ -240,7 +260,7 @@ func (f *Field) definition(objectType string) Object {
 		"calculated": false, "changeable": true, "chosen": false, "default_chosen_by_server": false,
 		"deprecated": false, "hide_notification": false, "is_tracked": false, "operation_perms": Object{},
 		"operations": []any{}, "placeholder": "", "read_only": objectType == "artifact" && f.Name != "description",
-		"rich_text": f.RichText, "tags": []any{}, "templates": []any{}, "tooltip": "",
+		"rich_text": f.RichText, "tags": []any{}, "templates": []any{}, "tooltip": f.Tooltip,
 	}
 	if f.Required != "" {
 		def["required"] = f.Required
