@@ -62,6 +62,7 @@ var directions = []struct{ of, may, reason string }{
 	{`host/config`, `host/secret`, "the configuration holds secrets; it knows nothing of those it configures"},
 	{`host/rest`, `abi`, "one HTTP exchange, the same for both services"},
 	{`host/(resilient|threatq)`, `abi|host/rest`, "a client knows its own service and no other"},
+	{`host/provision`, `abi(/.*)?|host/(resilient|rest)`, "customizations are made from manifests and put into SOAR, and nothing else"},
 	{`host/sandbox(/internal/.*)?`, `abi(/.*)?|host/sandbox/internal/.*`, "a module is a pure function: there is nothing within reach that it could touch"},
 	{`host/effect`, `abi(/.*)?|host/rest`, "calls are performed by clients that it is given by service name"},
 	{`host/flow`, `abi(/.*)?|host/effect`, "the flow sees broker, sandbox and directory by interfaces of its own"},
@@ -74,8 +75,8 @@ var directions = []struct{ of, may, reason string }{
 	{`host/internal/testcert`, ``, "certificates for tests"},
 	{`host/.*/?[a-z]+test`, `host/internal/testcert`, "a simulator that shared code with what it tests would share its mistakes"},
 	{`host/(e2e|benchmark)`, ``, "tests only"},
-	{`host`, `abi(/.*)?|host/(broker|catalog|config|effect|flow|install|ledger|pack|resilient|rest|sandbox|scenario|secret|store|threatq)`, "the one place that joins; no simulator and no plugin is part of the program"},
-	{`cmd/[a-z-]+/cli`, `host|host/(config|scenario|secret)`, "a command parses its arguments and leaves the rest to the host"},
+	{`host`, `abi(/.*)?|host/(broker|catalog|config|effect|flow|install|ledger|pack|provision|resilient|rest|sandbox|scenario|secret|store|threatq)`, "the one place that joins; no simulator and no plugin is part of the program"},
+	{`cmd/[a-z-]+/cli`, `host|host/(config|provision|scenario|secret)`, "a command parses its arguments and leaves the rest to the host"},
 	{`cmd/[a-z-]+`, `cmd/[a-z-]+/cli`, "main only passes on what the process is given"},
 
 	{`plugins/kit/kittest`, `abi(/.*)?|plugins/kit(/.*)?|host/[a-z]+/[a-z]+test`, "test support for plugins plays them against the simulators"},

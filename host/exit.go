@@ -9,6 +9,7 @@ import (
 	"fn-threatq/host/broker"
 	"fn-threatq/host/catalog"
 	"fn-threatq/host/config"
+	"fn-threatq/host/provision"
 	"fn-threatq/host/resilient"
 	"fn-threatq/host/rest"
 	"fn-threatq/host/sandbox"
@@ -47,12 +48,18 @@ func ExitCode(err error) int {
 		connect       *broker.ConnectError
 		exchange      *rest.Error
 		locked        *LockedError
+		forbidden     *provision.ForbiddenError
+		unchanged     *provision.RefusedError
 	)
 	switch {
 	case err == nil:
 		return ExitOK
 	case errors.As(err, &locked):
 		return ExitLocked
+	case errors.As(err, &forbidden):
+		return ExitForbidden
+	case errors.As(err, &unchanged):
+		return ExitRefused
 	case errors.Is(err, config.ErrCertificate):
 		return ExitNoCertificate
 	case errors.As(err, &configuration), errors.Is(err, ErrStompOff):

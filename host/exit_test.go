@@ -17,6 +17,7 @@ import (
 	"fn-threatq/host/broker"
 	"fn-threatq/host/catalog"
 	"fn-threatq/host/config"
+	"fn-threatq/host/provision"
 	"fn-threatq/host/resilient"
 	"fn-threatq/host/rest"
 	"fn-threatq/host/sandbox"
@@ -71,6 +72,9 @@ func TestExitCodes(t *testing.T) {
 		"certificate, with an advice": {fmt.Errorf("%w: set cafile", &rest.Error{Code: abi.CodeUnreachable, Err: unverified}), 23},
 		"no organization":             {&resilient.OrgError{Problem: resilient.OrgNone}, 24},
 		"organization not found":      {fmt.Errorf("x: %w", &resilient.OrgError{Problem: resilient.OrgNoMatch}), 24},
+		"a right is missing":          {fmt.Errorf("x: %w", &provision.ForbiddenError{Err: &rest.Error{Code: abi.CodeHTTP, Status: http.StatusForbidden}}), 7},
+		"rules may not be read":       {&provision.ForbiddenError{Err: resilient.ErrRulesForbidden}, 7},
+		"SOAR refuses an import":      {fmt.Errorf("x: %w", &provision.RefusedError{Text: "invalid"}), 8},
 		"actions are disabled":        {fmt.Errorf("x: %w", resilient.ErrActionsDisabled), 24},
 
 		"broker unreachable":         {&broker.ConnectError{Stage: broker.StageDial, Err: errors.New("refused")}, 30},

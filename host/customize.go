@@ -1,0 +1,87 @@
+package host
+
+import (
+	"context"
+	"io/fs"
+	"log/slog"
+
+	"fn-threatq/abi/manifest"
+	"fn-threatq/host/catalog"
+	"fn-threatq/host/provision"
+	"fn-threatq/host/secret"
+)
+
+// CustomizationDocument is the import document of the installed modules, or of the
+// named ones among them; nil stands for the modules built into the program.
+func CustomizationDocument(modules fs.FS, only []string) (*provision.Document, error) {
+	if modules == nil {
+		modules = catalog.Builtin()
+	}
+	installed, err := catalog.Load(nil, modules)
+	if err != nil {
+		return nil, err
+	}
+	var manifests []*manifest.Manifest
+	for _, m := range installed.Modules() {
+		manifests = append(manifests, m.Manifest())
+	}
+	return provision.Build(manifests, only...)
+}
+
+// Customizer puts what the installed modules need into the SOAR organization.
+type Customizer struct {
+	app      *App
+	document *provision.Document
+}
+
+// NewCustomizer prepares what needs no network, for all modules or the named ones. Of
+// the options it takes Config, Logger, Redactor and Modules.
+func NewCustomizer(o Options, only []string) (*Customizer, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Redactor == nil {
+		o.Redactor = secret.NewRedactor()
+	}
+	o.Redactor.Add(o.Config.Secrets()...)
+	document, err := CustomizationDocument(o.Modules, only)
+	if err != nil {
+		return nil, err
+	}
+	a := &App{o: o, redact: o.Redactor, log: slog.New(o.Redactor.Handler(o.Logger.Handler()))}
+	if err := a.clients(); err != nil {
+		return nil, err
+	}
+	return &Customizer{a, document}, nil
+}
+
+// Close ends the session at SOAR.
+func (c *Customizer) Close(ctx context.Context) error { return c.app.Close(ctx) }
+
+// Read asks SOAR for what there is; see provision.Read.
+func (c *Customizer) Read(ctx context.Context) (*provision.Server, error) {
+	return provision.Read(ctx, c.app.soar, c.document)
+}
+
+// Plan says what an import would change of what was read.
+func (c *Customizer) Plan(s *provision.Server, o provision.Options) *provision.Plan {
+	return provision.NewPlan(c.document, s, o)
+}
+
+// Apply does what the plan says and looks whether it was done; see provision.Plan.Apply.
+func (c *Customizer) Apply(ctx context.Context, p *provision.Plan, s *provision.Server, accept func(warnings []string) error) error {
+	if err := p.Apply(ctx, c.app.soar, s, accept); err != nil {
+		return err
+	}
+	return provision.Verify(ctx, c.app.soar, c.document)
+}
+
+// Former lists what versions before 1.1.0 have left.
+func (c *Customizer) Former(s *provision.Server) []provision.Former {
+	return provision.FindFormer(c.document, s)
+}
+
+// Remove deletes it; see provision.Remove.
+func (c *Customizer) Remove(ctx context.Context, s *provision.Server, former []provision.Former, told func(provision.Former, error)) error {
+	return provision.Remove(ctx, c.app.soar, s.Account, former, told)
+}
