@@ -289,9 +289,14 @@ type world struct {
 }
 
 func startWorld(users map[string]brokertest.User) (*world, error) {
+	return startWorldOf(users, resilienttest.Options{})
+}
+
+func startWorldOf(users map[string]brokertest.User, soar resilienttest.Options) (*world, error) {
 	authority := brokertest.NewAuthority()
 	w := &world{ca: authority.CAPEM()}
-	w.soar = resilienttest.New(resilienttest.Options{Authority: authority, Email: "integration@example.com", Password: "c4nary-soar"})
+	soar.Authority, soar.Email, soar.Password = authority, "integration@example.com", "c4nary-soar"
+	w.soar = resilienttest.New(soar)
 	w.threatq = threatqtest.New(threatqtest.Options{Authority: authority, Password: "c4nary-tq", ClientID: "c4nary-cid"})
 	var err error
 	if w.broker, err = brokertest.Start(brokertest.Options{TLS: authority.ServerConfig(), Users: users}); err != nil {
@@ -323,9 +328,15 @@ func services(t *testing.T, users map[string]brokertest.User, more string) (path
 	w, err := startWorld(users)
 	require.NoError(t, err)
 	t.Cleanup(w.stop)
+	return w.file(t, more)
+}
+
+// file writes the configuration for this world.
+func (w *world) file(t *testing.T, more ...string) (path string) {
+	t.Helper()
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	require.NoError(t, os.WriteFile(ca, w.ca, 0o600))
-	return write(t, w.config(ca, more))
+	return write(t, w.config(ca, strings.Join(more, "\n")))
 }
 
 func TestRunUntilItIsStopped(t *testing.T) {

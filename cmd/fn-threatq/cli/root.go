@@ -138,6 +138,7 @@ else $APP_CONFIG_FILE, else ./app.config, else ~/.resilient/app.config.`,
 	root.AddCommand(
 		p.runCommand(),
 		p.configCommand(),
+		p.customizeCommand(),
 		p.pluginCommand(),
 		p.versionCommand(),
 	)

@@ -2,13 +2,19 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"fn-threatq/host/resilient/resilienttest"
 )
 
 // programMain is the program itself, which scripts run as a process of its own.
@@ -23,7 +29,29 @@ func programMain() {
 // package testscript, scripts have
 //
 //	world          starts a SOAR with its broker and a ThreatQ, and writes
-//	               app.config, the way ./app.config is found
+//	               app.config, the way ./app.config is found; "world nothing"
+//	               has a SOAR without our customizations, "world 1.0.0" and
+//	               "world 1.0.1" one with those of a former version, "world
+//	               readonly" one that lets nothing be customized, "world old"
+//	               one of a version before 35
+//	exits CODE COMMAND [ARG…]
+//	               runs a command and compares its exit code
+//	soar-answers METHOD SUFFIX STATUS [FILE]
+//	               gives calls of paths with this end another answer
+//	soar-hangs METHOD SUFFIX
+//	               leaves calls of paths with this end without an answer
+//	soar-asked METHOD SUFFIX
+//	               waits until such a call has been answered
+//	soar-wrote [CALL…]
+//	               compares the calls that change something, such as "POST
+//	               /configurations/imports", with those since the last soar-wrote
+//	soar-rule NAME off|menu
+//	               switches a rule off, or makes a menu item of it
+//	soar-workflow NAME FUNCTION
+//	               makes a workflow that calls the function of an API name
+//	soar-has RULES FUNCTIONS USERS
+//	               compares the numbers of rules, functions, and users who may
+//	               subscribe to the message destination
 //
 // `go test ./cmd/... -run TestScripts -update` rewrites what is compared by cmp.
 func TestScripts(t *testing.T) {
@@ -39,16 +67,81 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"world": func(s *testscript.TestScript, _ bool, args []string) {
-				if len(args) > 0 {
-					s.Fatalf("usage: world")
-				}
-				w, err := startWorld(nil)
-				s.Check(err)
-				s.Defer(w.stop)
-				s.Check(os.WriteFile(s.MkAbs("ca.pem"), w.ca, 0o600))
-				s.Check(os.WriteFile(s.MkAbs("app.config"), []byte(w.config(s.MkAbs("ca.pem"), "")), 0o600))
-			},
+			"world":         worldCommand,
+			"exits":         exitsCommand,
+			"soar-answers":  soarAnswersCommand,
+			"soar-hangs":    soarHangsCommand,
+			"soar-asked":    soarAskedCommand,
+			"soar-wrote":    soarWroteCommand,
+			"soar-rule":     soarRuleCommand,
+			"soar-workflow": soarWorkflowCommand,
+			"soar-has":      soarHasCommand,
 		},
 	})
+}
+
+// worlds are those of the scripts that run, by their work folders.
+var worlds sync.Map
+
+func worldOf(s *testscript.TestScript) *world {
+	w, ok := worlds.Load(s.Getenv("WORK"))
+	if !ok {
+		s.Fatalf("there is no world yet")
+	}
+	return w.(*world)
+}
+
+func worldCommand(s *testscript.TestScript, _ bool, args []string) {
+	var soar resilienttest.Options
+	for _, arg := range args {
+		switch arg {
+		case "nothing":
+			soar.Installed = resilienttest.InstalledNothing
+		case "1.0.0":
+			soar.Installed = resilienttest.Installed100
+		case "1.0.1":
+			soar.Installed = resilienttest.Installed101
+		case "readonly":
+			soar.CustomizationForbidden = true
+		case "old":
+			soar.Version = "33.0.1234"
+		default:
+			s.Fatalf("usage: world [nothing|1.0.0|1.0.1] [readonly] [old]")
+		}
+	}
+	w, err := startWorldOf(nil, soar)
+	s.Check(err)
+	s.Defer(w.stop)
+	worlds.Store(s.Getenv("WORK"), w)
+	s.Check(os.WriteFile(s.MkAbs("ca.pem"), w.ca, 0o600))
+	s.Check(os.WriteFile(s.MkAbs("app.config"), []byte(w.config(s.MkAbs("ca.pem"), "")), 0o600))
+}
+
+func exitsCommand(s *testscript.TestScript, _ bool, args []string) {
+	if len(args) < 2 {
+		s.Fatalf("usage: exits CODE COMMAND [ARG…]")
+	}
+	code := 0
+	var ended *exec.ExitError
+	if err := s.Exec(args[1], args[2:]...); errors.As(err, &ended) {
+		code = ended.ExitCode()
+	} else {
+		s.Check(err)
+	}
+	if strconv.Itoa(code) != args[0] {
+		s.Fatalf("exit code %d, want %s; stderr: %s", code, args[0], s.ReadFile("stderr"))
+	}
+}
+
+func soarAnswersCommand(s *testscript.TestScript, _ bool, args []string) {
+	if len(args) < 3 || len(args) > 4 {
+		s.Fatalf("usage: soar-answers METHOD SUFFIX STATUS [FILE]")
+	}
+	status, err := strconv.Atoi(args[2])
+	s.Check(err)
+	f := resilienttest.Fault{Method: args[0], PathSuffix: args[1], Status: status}
+	if len(args) == 4 {
+		f.Body = s.ReadFile(args[3])
+	}
+	worldOf(s).soar.Inject(f)
 }
