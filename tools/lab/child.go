@@ -73,18 +73,26 @@ func (e entry) duration(key string) time.Duration {
 	return d
 }
 
-// startHost runs the binary on the world's app.config. onEntry is told each log
-// line, from one goroutine.
-func startHost(binary string, w *world, onEntry func(entry)) (*hostProcess, error) {
+// hostPath is the binary as exec.Command wants it, which looks a bare name up in PATH.
+func hostPath(binary string) (string, error) {
 	if _, err := os.Stat(binary); err != nil {
-		return nil, fmt.Errorf("there is no host binary %s: build it with \"make build\", or name one with -host", binary)
+		return "", fmt.Errorf("there is no host binary %s: build it with \"make build\", or name one with -host", binary)
 	}
-	// exec.Command looks a bare name up in PATH.
 	if !strings.ContainsRune(binary, os.PathSeparator) {
 		binary = "." + string(os.PathSeparator) + binary
 	}
+	return binary, nil
+}
+
+// startHost runs the binary on the world's app.config. onEntry is told each log
+// line, from one goroutine.
+func startHost(binary string, w *world, onEntry func(entry)) (*hostProcess, error) {
+	path, err := hostPath(binary)
+	if err != nil {
+		return nil, err
+	}
 	h := &hostProcess{
-		cmd:     exec.Command(binary, "run", "--config", w.config, "--log-level", "debug", "--log-format", "json"),
+		cmd:     exec.Command(path, "run", "--config", w.config, "--log-level", "debug", "--log-format", "json"),
 		started: time.Now(), ready: make(chan struct{}), done: make(chan struct{}), heard: make(chan struct{}, 1), onEntry: onEntry, records: map[string]*record{},
 	}
 	h.cmd.Env = w.environment()

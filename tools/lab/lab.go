@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"fn-threatq/host/resilient/resilienttest"
 )
 
 // lab is the world with the host process in it.
@@ -14,17 +16,23 @@ type lab struct {
 	*world
 	host *hostProcess
 	out  *printer
+	// customized is what `fn-threatq customize` said at the end.
+	customized string
 	// limit is how long the host may be silent while it is waited for.
 	limit time.Duration
 }
 
 // openLab starts everything and waits until the host is ready.
 func openLab(ctx context.Context, o options, dir string, out *printer, onEntry func(entry)) (*lab, error) {
-	w, err := newWorld(dir)
+	w, err := newWorld(dir, resilienttest.InstalledNothing)
 	if err != nil {
 		return nil, err
 	}
 	l := &lab{world: w, out: out, limit: o.limit}
+	if l.customized, err = w.customize(ctx, o.host); err != nil {
+		w.close()
+		return nil, err
+	}
 	if l.host, err = startHost(o.host, w, onEntry); err != nil {
 		w.close()
 		return nil, err
@@ -93,11 +101,17 @@ func (l *lab) perform(ctx context.Context, do func()) ([]*action, error) {
 	}
 }
 
+// showServers prints where the simulators and the broker are.
+func (w *world) showServers(out *printer) {
+	out.line("  %-18s %s  organization %d", "SOAR simulator", w.soar.URL(), w.soar.OrgID())
+	out.line("  %-18s %s", "ThreatQ simulator", w.threatq.URL())
+	out.line("  %-18s %s  STOMP over TLS, queue %s", "message broker", w.broker.Addr(), w.queue("actions"))
+}
+
 // showWhere prints what runs where.
 func (l *lab) showWhere() {
-	l.out.line("  %-18s %s  organization %d", "SOAR simulator", l.soar.URL(), l.soar.OrgID())
-	l.out.line("  %-18s %s", "ThreatQ simulator", l.threatq.URL())
-	l.out.line("  %-18s %s  STOMP over TLS, queue %s", "message broker", l.broker.Addr(), l.queue("actions"))
+	l.showServers(l.out)
+	l.out.line("  %-18s %s", "customize", l.customized)
 	l.out.line("  %-18s %s, process %d, ready after %s", "host", filepath.Base(l.host.cmd.Path), l.host.cmd.Process.Pid, l.host.took.Round(time.Millisecond))
 	l.out.line("  %-18s %s", "app.config", l.config)
 }

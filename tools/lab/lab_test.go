@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +19,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"fn-threatq/host"
+	"fn-threatq/host/resilient/resilienttest"
 	"fn-threatq/host/threatq/threatqtest"
 )
 
@@ -239,7 +243,7 @@ func TestUpTakesCommandsFromASecondTerminal(t *testing.T) {
 }
 
 func TestAHostThatFailsAllIsReportedBriefly(t *testing.T) {
-	w, err := newWorld(t.TempDir())
+	w, err := newWorld(t.TempDir(), resilienttest.InstalledCurrent)
 	require.NoError(t, err)
 	defer w.close()
 	var stdout bytes.Buffer
@@ -256,7 +260,7 @@ func TestAHostThatFailsAllIsReportedBriefly(t *testing.T) {
 }
 
 func TestAHostThatIsSilentIsReportedWithWhatWasWaitedFor(t *testing.T) {
-	binary := script(t, `echo '{"level":"INFO","msg":"halfway there","step":3}' >&2; exec sleep 60`)
+	binary := script(t, `[ "$1" = customize ] && exit 0; echo '{"level":"INFO","msg":"halfway there","step":3}' >&2; exec sleep 60`)
 	ownTemp(t)
 	var stderr bytes.Buffer
 	err := demo(t.Context(), options{host: binary, limit: 500 * time.Millisecond}, &printer{w: &bytes.Buffer{}})
@@ -266,12 +270,55 @@ func TestAHostThatIsSilentIsReportedWithWhatWasWaitedFor(t *testing.T) {
 }
 
 func TestAHostThatEndsEarlyIsReportedWithItsLastWords(t *testing.T) {
-	binary := script(t, `echo 'fn-threatq cannot start' >&2; exit 3`)
+	binary := script(t, `[ "$1" = customize ] && exit 0; echo 'fn-threatq cannot start' >&2; exit 3`)
 	ownTemp(t)
 	var stdout, stderr bytes.Buffer
 	assert.Equal(t, 1, run(t.Context(), []string{"demo", "-host", binary}, &stdout, &stderr))
 	assert.Contains(t, stderr.String(), "the host process ended (exit status 3) while the lab waited for the host to be ready")
 	assert.Contains(t, stderr.String(), "fn-threatq cannot start")
+}
+
+func TestACustomizeThatFailsIsShownWhole(t *testing.T) {
+	binary := script(t, `echo 'new  rule  X'; echo 'fn-threatq customize: no' >&2; exit 8`)
+	ownTemp(t)
+	var stdout, stderr bytes.Buffer
+	assert.Equal(t, 1, run(t.Context(), []string{"demo", "-host", binary}, &stdout, &stderr))
+	assert.Equal(t, "lab: fn-threatq customize failed (exit status 8):\nnew  rule  X\nfn-threatq customize: no\n\n", stderr.String())
+}
+
+func TestAnEmptyLabIsCustomizedByHand(t *testing.T) {
+	binary := realHost(t)
+	ownTemp(t)
+	dir := filepath.Join(t.TempDir(), "lab")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	reader, writer := io.Pipe()
+	ended := make(chan int, 1)
+	var stderr bytes.Buffer
+	go func() { ended <- run(ctx, []string{"up", "-empty", "-host", binary, "-dir", dir}, writer, &stderr) }()
+	lines := bufio.NewReader(reader)
+	for line := ""; !strings.Contains(line, binary+" run --config "); {
+		var err error
+		line, err = lines.ReadString('\n')
+		require.NoError(t, err)
+	}
+	call := func(args ...string) (said string, code int) {
+		command := exec.CommandContext(ctx, binary, append(args, "--config", filepath.Join(dir, "app.config"))...)
+		command.Env = append(os.Environ(), passwordVariable+"="+threatqtest.DefaultPassword, "XDG_STATE_HOME="+t.TempDir())
+		text, _ := command.CombinedOutput()
+		return string(text), command.ProcessState.ExitCode()
+	}
+	said, code := call("run")
+	assert.Equal(t, host.ExitStompForbidden, code, "the account is not on the message destination: %s", said)
+	said, code = call("customize", "--yes")
+	assert.Zero(t, code, said)
+	assert.Contains(t, said, "33 new")
+	said, code = call("customize", "--yes")
+	assert.Zero(t, code, said)
+	assert.Contains(t, said, "nothing to do")
+	cancel()
+	require.Zero(t, <-ended, stderr.String())
+	assert.NoDirExists(t, dir)
 }
 
 func TestAMissingBinaryNamesTheWayOut(t *testing.T) {
@@ -282,7 +329,7 @@ func TestAMissingBinaryNamesTheWayOut(t *testing.T) {
 }
 
 func TestAnInterruptedDemoCleansUp(t *testing.T) {
-	binary := script(t, `exec sleep 60`)
+	binary := script(t, `[ "$1" = customize ] && exit 0; exec sleep 60`)
 	ownTemp(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer time.AfterFunc(300*time.Millisecond, cancel).Stop()

@@ -45,6 +45,7 @@ type options struct {
 	host    string // path of the binary
 	dir     string // folder of up, send and show
 	verbose bool
+	empty   bool // up: no host, and a SOAR in which nothing is installed
 	limit   time.Duration
 	// tamper changes the end state before it is checked; for tests.
 	tamper func(*world)
@@ -66,6 +67,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.Usage = func() { fmt.Fprint(stderr, usage); flags.PrintDefaults() }
 	flags.StringVar(&o.host, "host", filepath.Join("bin", "fn-threatq"), "`path` of the fn-threatq binary")
 	flags.StringVar(&o.dir, "dir", defaultDir(), "`folder` of up, in which send and show find it")
+	flags.BoolVar(&o.empty, "empty", false, "up: the simulators alone, with a SOAR in which nothing is installed")
 	flags.BoolVar(&o.verbose, "v", false, "up: show every call in the log")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return 0
@@ -87,6 +89,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	switch {
 	case command == "demo" && len(rest) == 1:
 		err = demo(ctx, o, p)
+	case command == "up" && len(rest) == 1 && o.empty:
+		err = upEmpty(ctx, o, p)
 	case command == "up" && len(rest) == 1:
 		err = up(ctx, o, p)
 	case command == "show" && len(rest) <= 2, command == "send" && len(rest) > 1:

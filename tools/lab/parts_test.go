@@ -23,7 +23,7 @@ func TestDifferencesCountLinesThatStandTwice(t *testing.T) {
 }
 
 func TestAnEmptyWorldIsNotAsExpected(t *testing.T) {
-	w, err := newWorld(t.TempDir())
+	w, err := newWorld(t.TempDir(), resilienttest.InstalledCurrent)
 	require.NoError(t, err)
 	defer w.close()
 	missing, seeded := 0, 0
@@ -41,7 +41,7 @@ func TestAnEmptyWorldIsNotAsExpected(t *testing.T) {
 }
 
 func TestTheConductIsCheckedBesidesTheState(t *testing.T) {
-	w, err := newWorld(t.TempDir())
+	w, err := newWorld(t.TempDir(), resilienttest.InstalledCurrent)
 	require.NoError(t, err)
 	defer w.close()
 	l := &lab{world: w, host: &hostProcess{records: map[string]*record{}, ready: make(chan struct{})}}
@@ -99,7 +99,7 @@ func TestAMessageSaysWhatItIsAbout(t *testing.T) {
 
 // TestEachThingCanBeSent sends all that can be sent, to a queue that nobody reads.
 func TestEachThingCanBeSent(t *testing.T) {
-	w, err := newWorld(t.TempDir())
+	w, err := newWorld(t.TempDir(), resilienttest.InstalledCurrent)
 	require.NoError(t, err)
 	defer w.close()
 	l := &lab{world: w, out: &printer{w: &bytes.Buffer{}}}
@@ -175,7 +175,7 @@ func TestEachThingCanBeSent(t *testing.T) {
 }
 
 func TestWhatIsMissingOrWrongInSendIsNamed(t *testing.T) {
-	w, err := newWorld(t.TempDir())
+	w, err := newWorld(t.TempDir(), resilienttest.InstalledCurrent)
 	require.NoError(t, err)
 	defer w.close()
 	l := &lab{world: w}

@@ -66,14 +66,14 @@ type reply struct {
 }
 
 // newWorld starts the simulators and the broker and writes app.config into dir.
-func newWorld(dir string) (_ *world, err error) {
+func newWorld(dir string, installed resilienttest.Installed) (_ *world, err error) {
 	w := &world{dir: dir, waiting: map[string]*action{}}
 	defer func() {
 		if err != nil {
 			w.close()
 		}
 	}()
-	if w.soar, err = resilienttest.Start(resilienttest.Options{Empty: true, OnMessage: w.fired}); err != nil {
+	if w.soar, err = resilienttest.Start(resilienttest.Options{Empty: true, Installed: installed, OnMessage: w.fired}); err != nil {
 		return nil, fmt.Errorf("SOAR simulator: %w", err)
 	}
 	if w.threatq, err = threatqtest.Listen(threatqtest.Options{}); err != nil {
@@ -84,7 +84,8 @@ func newWorld(dir string) (_ *world, err error) {
 	w.broker, err = brokertest.Start(brokertest.Options{
 		TLS: authority.ServerConfig(),
 		Users: map[string]brokertest.User{resilienttest.DefaultAPIKeyID: {
-			Passcode: resilienttest.DefaultAPIKeySecret, Read: []string{w.queue("actions")}, Write: []string{w.queue("acks")},
+			Passcode: resilienttest.DefaultAPIKeySecret, Write: []string{w.queue("acks")},
+			MayRead: func(queue string) bool { return w.soar.MayRead(resilienttest.DefaultAPIKeyID, queue) },
 		}},
 	})
 	if err != nil {

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"fn-threatq/host/resilient/resilienttest"
+	"fn-threatq/host/threatq/threatqtest"
+)
+
+// customize puts the rules and functions into the SOAR by the host's own command, and
+// returns what it said at the end. Then an administrator makes a menu item beside each
+// automatic rule, so that people may start these too.
+func (w *world) customize(ctx context.Context, binary string) (string, error) {
+	path, err := hostPath(binary)
+	if err != nil {
+		return "", err
+	}
+	limited, cancel := context.WithTimeout(ctx, timeLimit)
+	defer cancel()
+	command := exec.CommandContext(limited, path, "customize", "--yes", "--config", w.config)
+	command.Env = w.environment()
+	var said bytes.Buffer
+	command.Stdout, command.Stderr = &said, &said
+	err = command.Run()
+	lines := strings.Split(strings.TrimSpace(said.String()), "\n")
+	switch {
+	case ctx.Err() != nil:
+		return "", ctx.Err()
+	case limited.Err() != nil:
+		return "", fmt.Errorf("fn-threatq customize has not ended within %s; it said:\n%s", timeLimit, said.String())
+	case err != nil:
+		return "", fmt.Errorf("fn-threatq customize failed (%w):\n%s", err, said.String())
+	}
+	for _, r := range w.soar.Rules() {
+		if r.Type == 0 {
+			w.soar.AddRule(resilienttest.Rule{Name: r.Name, ObjectType: r.ObjectType, Type: 1, Fields: menuFields[r.Name]})
+		}
+	}
+	return strings.TrimPrefix(lines[len(lines)-1], "fn-threatq customize: "), nil
+}
+
+// menuFields are the activity fields of automatic rules as menu items (guide: Rules).
+var menuFields = map[string][]string{
+	"ThreatQ: Sync Incident":  {"threatq_import_artifacts", "threatq_import_indicators"},
+	"ThreatQ: Sync Indicator": {"threatq_indicator_status", "threatq_indicator_confidence"},
+}
+
+// upEmpty runs the simulators alone until ctx ends: a SOAR in which nothing is
+// installed, for whoever wants to go the way of a new user.
+func upEmpty(ctx context.Context, o options, out *printer) error {
+	if err := prepareDir(ctx, o.dir); err != nil {
+		return err
+	}
+	defer clean(o.dir)
+	w, err := newWorld(o.dir, resilienttest.InstalledNothing)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	out.heading("The simulators are up, without a host and without rules; Ctrl-C ends them")
+	w.showServers(out)
+	out.line("  %-18s %s", "app.config", filepath.Join(o.dir, "app.config")+", or one of your own with its values")
+	out.heading("From a second terminal")
+	for _, line := range []string{
+		"export " + passwordVariable + "='" + threatqtest.DefaultPassword + "'",
+		o.host + " customize --config " + w.config,
+		o.host + " run --config " + w.config,
+	} {
+		out.line("  %s", line)
+	}
+	<-ctx.Done() // how it is meant to end
+	return nil
+}
