@@ -361,7 +361,7 @@ func (a *App) flow(session resilient.Session) *flow.Flow {
 				Attempts: a.o.Config.Resilient.RequestAttempts, Delay: a.o.Config.Resilient.RequestRetryDelay,
 				Factor: a.o.Config.Resilient.RequestRetryBackoff,
 			}},
-			MaxBlob: maxBlob(a.o.Config.Modules), Logger: a.log,
+			Journal: effect.NewMemoryJournal(), MaxBlob: maxBlob(a.o.Config.Modules), Logger: a.log,
 		}),
 		Ledger: ledger.NewMemory(),
 		Site: abi.Site{
@@ -371,6 +371,7 @@ func (a *App) flow(session resilient.Session) *flow.Flow {
 		},
 		Settings:      a.o.Config.Modules,
 		Parallel:      a.o.Config.ThreatQ.MaxParallel,
+		Hold:          a.o.Config.ThreatQ.Hold,
 		TrapException: a.o.Config.Resilient.TrapException,
 		DeadLetter: func(m flow.Message, reason string) {
 			path, err := letters.Keep(m.ID, m.Headers, []byte(a.redact.Redact(string(m.Body))), reason)
@@ -407,9 +408,10 @@ func (a *App) broker(queue string) (*broker.Broker, error) {
 		Addr: net.JoinHostPort(r.StompHost, strconv.Itoa(r.StompPort)), TLS: trust, HostHeader: r.StompHost,
 		Dial: dialer(r.Proxy),
 		Credentials: func(context.Context) (string, string, error) {
-			return name, passcode.Reveal(), nil
+			// One account for REST and STOMP: a refusal of one is a pause for both.
+			return name, passcode.Reveal(), a.soar.LoginPaused()
 		},
-		Destination: queue, Prefetch: r.Prefetch, ConnectTimeout: r.StompTimeout, Logger: a.log,
+		Destination: queue, Prefetch: r.Prefetch, Exclusive: a.o.Config.ThreatQ.Standby, ConnectTimeout: r.StompTimeout, Logger: a.log,
 		OnState: func(s broker.State) { a.brokerState(queue, s) },
 	})
 }
@@ -419,10 +421,14 @@ func (a *App) broker(queue string) (*broker.Broker, error) {
 func (a *App) brokerState(queue string, s broker.State) {
 	if s.Connected {
 		a.readyOnce.Do(func() {
-			a.log.Info("ready", "destination", queue, "broker", s.Server, "prefetch", a.o.Config.Resilient.Prefetch)
+			a.log.Info("ready", "destination", queue, "broker", s.Server, "prefetch", a.o.Config.Resilient.Prefetch, "standby", a.o.Config.ThreatQ.Standby)
 			close(a.ready)
 		})
 		return
+	}
+	var refused *broker.RefusedError
+	if errors.As(s.Reason, &refused) && refused.Kind == broker.RefusedLogin && s.RetryIn > 0 {
+		a.soar.PauseLogin(s.RetryIn, refused.Text)
 	}
 	select {
 	case <-a.ready:

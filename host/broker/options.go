@@ -17,6 +17,7 @@ const (
 	DefaultPrefetch       = 25
 	DefaultConnectTimeout = 60 * time.Second
 	DefaultHeartBeat      = 15 * time.Second
+	DefaultBeat           = 30 * time.Second
 	DefaultWriteTimeout   = 30 * time.Second
 	DefaultMaxFrame       = 64 << 20
 )
@@ -45,6 +46,13 @@ type Options struct {
 	Prefetch int
 	// ConnectTimeout bounds everything from dialling to the confirmed subscription.
 	ConnectTimeout time.Duration
+	// Exclusive asks the broker to give all messages to one of the sessions that ask
+	// so, and to the next one when that is gone (ActiveMQ's exclusive consumer).
+	Exclusive bool
+	// Beat is the longest silence of ours that we promise; we beat three times as
+	// often. Without it a broker does not notice for a quarter of an hour that our
+	// machine is gone, and keeps our messages for so long. Negative promises nothing.
+	Beat time.Duration
 	// HeartBeat is the interval asked of the broker; the session ends after
 	// twice the agreed one without a byte. Negative asks for no heart-beats.
 	HeartBeat time.Duration
@@ -128,6 +136,12 @@ func (o Options) withDefaults() (Options, error) {
 		o.HeartBeat = 0
 	case o.HeartBeat == 0:
 		o.HeartBeat = DefaultHeartBeat
+	}
+	switch {
+	case o.Beat < 0:
+		o.Beat = 0
+	case o.Beat == 0:
+		o.Beat = DefaultBeat
 	}
 	if o.WriteTimeout <= 0 {
 		o.WriteTimeout = DefaultWriteTimeout

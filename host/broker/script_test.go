@@ -139,7 +139,7 @@ func TestFirstFrames(t *testing.T) {
 		defer s.finish()
 		p := <-s.peers
 		assert.Equal(t, "CONNECT\naccept-version:1.2\nhost:soar.example.com\nlogin:key:1\\n\n"+
-			"passcode:p:w\\d ü\nheart-beat:0,15000\n\n\x00", p.read(), "CONNECT is not escaped")
+			"passcode:p:w\\d ü\nheart-beat:30000,15000\n\n\x00", p.read(), "CONNECT is not escaped")
 		p.write("CONNECTED\nversion:1.2\nserver:x\\c1\n\n\x00")
 		assert.Equal(t, "SUBSCRIBE\nid:actions.201.fn_threatq\ndestination:actions.201.fn_threatq\n"+
 			"ack:client-individual\nactivemq.prefetchSize:7\nreceipt:subscribed\n\n\x00", p.read())

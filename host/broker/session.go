@@ -28,6 +28,7 @@ type session struct {
 	writing  chan struct{} // a lock that a context can stop waiting for
 	queue    chan *Delivery
 	server   string
+	beat     time.Duration // between two beats of ours; 0 is none
 	passcode string
 
 	done       chan struct{}
@@ -60,7 +61,7 @@ func (b *Broker) open(ctx context.Context, subscribe bool) (*session, error) {
 		frame.Host, o.HostHeader,
 		frame.Login, login,
 		frame.Passcode, passcode,
-		frame.HeartBeat, fmt.Sprintf("0,%d", o.HeartBeat.Milliseconds()),
+		frame.HeartBeat, fmt.Sprintf("%d,%d", o.Beat.Milliseconds(), o.HeartBeat.Milliseconds()),
 	)
 	if err != nil {
 		return fail(StageCredentials, &RefusedError{Kind: RefusedCredentials, Text: err.Error()})
@@ -118,6 +119,9 @@ func (b *Broker) open(ctx context.Context, subscribe bool) (*session, error) {
 		return abandon(StageConnect, err)
 	}
 	go s.read()
+	if s.beat > 0 {
+		go s.beats()
+	}
 	if subscribe {
 		if err := s.subscribe(ctx, o); err != nil {
 			s.end(err)
@@ -151,12 +155,15 @@ func (s *session) welcome(o *Options) error {
 		return fmt.Errorf("%w: it offers version %.20q", errProtocol, version)
 	}
 	s.server = f.Header.Get(frame.Server)
-	var promised time.Duration
+	var promised, wished time.Duration
 	if text, ok := f.Header.Contains(frame.HeartBeat); ok {
 		var err error
-		if promised, _, err = frame.ParseHeartBeat(text); err != nil {
+		if promised, wished, err = frame.ParseHeartBeat(text); err != nil {
 			return fmt.Errorf("%w: heart-beat %.40q", errProtocol, text)
 		}
+	}
+	if wished > 0 && o.Beat > 0 {
+		s.beat = max(wished, o.Beat) / beatsPerPromise
 	}
 	// A broker that promises nothing must not be held to our wish; and one that
 	// promises one beat a year must not overflow the deadline.
@@ -166,15 +173,37 @@ func (s *session) welcome(o *Options) error {
 	return nil
 }
 
+// beatsPerPromise is for brokers that wait no longer than was promised, as
+// ActiveMQ does.
+const beatsPerPromise = 3
+
+// beats tells the broker that we are there, until the session ends.
+func (s *session) beats() {
+	ticker := time.NewTicker(s.beat)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			_ = s.write(context.Background(), nil) // which ends the session if it fails
+		case <-s.done:
+			return
+		}
+	}
+}
+
 // subscribe waits for a receipt: it runs once per session, and only so is a
 // refusal told from a slow answer.
 func (s *session) subscribe(ctx context.Context, o *Options) error {
-	return s.confirm(ctx, frame.New(frame.SUBSCRIBE,
+	f := frame.New(frame.SUBSCRIBE,
 		frame.Id, o.Destination,
 		frame.Destination, o.Destination,
 		frame.Ack, "client-individual",
 		"activemq.prefetchSize", strconv.Itoa(o.Prefetch),
-	), "subscribed")
+	)
+	if o.Exclusive {
+		f.Header.Add("activemq.exclusive", "true")
+	}
+	return s.confirm(ctx, f, "subscribed")
 }
 
 // disconnect says good-bye; the receipt proves that everything written before

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"fn-threatq/host/secret"
@@ -229,7 +230,8 @@ func (l *loader) buildThreatQ() ThreatQ {
 	get := func(key string) value { return l.values[sectionThreatQ+"."+key] }
 	t := ThreatQ{
 		Username: get("username").text, Password: secret.New(get("password").text), CID: secret.New(strings.TrimFunc(get("cid").text, isSpace)),
-		MaxParallel: get("max_parallel").number, RequestTimeout: get("timeout").seconds(),
+		MaxParallel: get("max_parallel").number, Hold: time.Duration(get("hold_minutes").number) * time.Minute, Standby: get("standby").boolean,
+		RequestTimeout: get("timeout").seconds(),
 	}
 	if !get("timeout").set {
 		t.RequestTimeout = l.values[sectionIntegrations+".timeout"].seconds()

@@ -86,7 +86,9 @@ type ThreatQ struct {
 	Trust          Trust
 	Proxy          Proxy
 	RequestTimeout time.Duration
-	MaxParallel    int // actions of different incidents that run side by side
+	MaxParallel    int           // actions of different incidents that run side by side
+	Hold           time.Duration // how long an action waits for a service that is down
+	Standby        bool          // one host of several works, the others wait
 }
 
 // Log says what is logged, and to which file besides stderr.

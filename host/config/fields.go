@@ -170,6 +170,8 @@ var threatqFields = declare(sectionThreatQ, []Field{
 	{Key: "http_proxy", Kind: KindProxy, Doc: "as in `[integrations]`"},
 	{Key: "timeout", Kind: KindSeconds, Min: 1, Max: 3600, Doc: "as in `[integrations]`, and wins over it"},
 	{Key: "max_parallel", Kind: KindNumber, Default: "64", Min: 1, Max: 2000, Doc: "actions of different incidents that run side by side"},
+	{Key: "hold_minutes", Kind: KindNumber, Default: "240", Min: 0, Max: 1380, Doc: "how long an action waits for a service that is down, in minutes; `0`: it fails after the ordinary tries"},
+	{Key: "standby", Kind: KindBoolean, Default: "false", Doc: "`true` on two hosts: one works, the other takes over when it is gone"},
 	{Key: "default_indicator_status", Kind: KindText, Default: "Review", Module: true, Doc: "status of new indicators for which none was chosen"},
 	{Key: "incident_object", Kind: KindChoice, Default: "event", Choices: []string{"event"}, Module: true, Doc: "what an incident becomes in ThreatQ; only `event` is supported"},
 	{Key: "sync_task_completion", Kind: KindBoolean, Default: "true", Module: true, Doc: "a task closed in SOAR becomes Done in ThreatQ"},

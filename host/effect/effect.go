@@ -1,12 +1,16 @@
 // Package effect performs the calls that modules return. Each call goes the
-// same way: permit → limit → retry → perform.
+// same way: permit → gate → limit → journal → perform, and again as the policy
+// says.
 //
 // The permit step refuses what the module's manifest does not list, before
-// anything of the turn is sent. The limit step keeps the number of requests in
-// flight to what a service bears. The retry step is the one place that decides
-// what is sent twice. A scope is the part of an action in here: it counts the
-// action's calls, and owns its blobs, which are files of downloaded bytes that
-// only this action can name.
+// anything of the turn is sent. The gate lets nothing through to a service that
+// is down or has asked to be left alone: an outage, which actions wait out. The
+// limit step keeps the number of requests in flight to what a service bears. The
+// journal remembers calls that are not safe to repeat, so that a crash between
+// sending and knowing makes a module look instead of doing it twice. The policy
+// is the one table that says what is done about a failure. A scope is the part
+// of an action in here: it counts the action's calls, and owns its blobs, which
+// are files of downloaded bytes that only this action can name.
 package effect
 
 import (
@@ -46,6 +50,8 @@ type Options struct {
 	MaxBlob int64
 	// Retry by service; DefaultRetry where there is none.
 	Retry map[string]Retry
+	// Journal remembers calls that are not safe to repeat; nil: nobody does.
+	Journal Journal
 	// TempDir holds the blobs; empty means the system's.
 	TempDir string
 	Logger  *slog.Logger
@@ -55,6 +61,7 @@ type Options struct {
 type Performer struct {
 	o      Options
 	limits map[string]*limiter
+	gates  map[string]*gate
 }
 
 // New returns a performer.
@@ -68,9 +75,10 @@ func New(o Options) *Performer {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	p := &Performer{o: o, limits: map[string]*limiter{}}
+	p := &Performer{o: o, limits: map[string]*limiter{}, gates: map[string]*gate{}}
 	for service := range o.Clients {
-		p.limits[service] = newLimiter()
+		limit := newLimiter()
+		p.limits[service], p.gates[service] = limit, newGate(service, o.Logger, limit.shrink)
 	}
 	return p
 }
@@ -84,11 +92,14 @@ type Scope struct {
 	token   string
 	// maxCalls bounds the action, maxTurn one turn.
 	maxCalls, maxTurn int
+	waits             Waiting
 
 	mu    sync.Mutex
 	ids   map[string]bool
 	blobs *blobs
 	calls int
+	// outages sums the time in which services were down.
+	outages time.Duration
 	// waiting sums the time in which the action waited for services.
 	waiting atomic.Int64
 }
@@ -100,13 +111,14 @@ type ScopeOptions struct {
 	ContextToken string
 	MaxCalls     int
 	MaxTurnCalls int
+	Waiting      Waiting
 }
 
 // Open begins an action. Close must follow.
 func (p *Performer) Open(o ScopeOptions) *Scope {
 	return &Scope{
 		p: p, action: o.Action, permits: o.Permits, token: o.ContextToken,
-		maxCalls: o.MaxCalls, maxTurn: o.MaxTurnCalls,
+		maxCalls: o.MaxCalls, maxTurn: o.MaxTurnCalls, waits: o.Waiting,
 		ids: map[string]bool{}, blobs: &blobs{dir: p.o.TempDir},
 	}
 }
@@ -121,6 +133,9 @@ func (s *Scope) Calls() int { s.mu.Lock(); defer s.mu.Unlock(); return s.calls }
 // Waiting is the time in which the action waited for services.
 func (s *Scope) Waiting() time.Duration { return time.Duration(s.waiting.Load()) }
 
+// Held is the part of Waiting in which a service was down.
+func (s *Scope) Held() time.Duration { return s.outages }
+
 // RefusedError says that a module asked for what it may not have. Nothing of
 // the turn was performed.
 type RefusedError struct {
@@ -131,22 +146,29 @@ type RefusedError struct {
 func (e *RefusedError) Error() string { return e.Text }
 
 // Perform performs the calls of one turn side by side and returns their
-// results in the same order. A *RefusedError ends the action; any other error
-// is the context's.
+// results in the same order. A *RefusedError ends the action; after any other
+// error, which is the context's, context.Canceled or wraps ErrJournal, the
+// action must be given up.
 func (s *Scope) Perform(ctx context.Context, calls []abi.Call) ([]abi.Result, error) {
 	if err := s.admit(calls); err != nil {
 		return nil, err
 	}
 	begin := time.Now()
 	results := make([]abi.Result, len(calls))
+	w := newWaiter(s.waits, s.outages)
 	var group sync.WaitGroup
 	for i, call := range calls {
-		group.Go(func() { results[i] = s.perform(ctx, call) })
+		group.Go(func() { results[i] = s.perform(ctx, w, call) })
 	}
 	group.Wait()
 	s.waiting.Add(int64(time.Since(begin)))
+	waited, abandon := w.end()
+	s.outages += waited
 	if err := ctx.Err(); err != nil {
 		return nil, err
+	}
+	if abandon != nil {
+		return nil, abandon
 	}
 	return results, nil
 }
@@ -219,12 +241,12 @@ func (s *Scope) check(c abi.Call) error {
 	return nil
 }
 
-// perform takes one admitted call through limit, retry and the client.
-func (s *Scope) perform(ctx context.Context, c abi.Call) abi.Result {
+// perform takes one admitted call to its end.
+func (s *Scope) perform(ctx context.Context, w *waiter, c abi.Call) abi.Result {
 	begin := time.Now()
 	result := abi.Result{ID: c.ID}
-	tries, err := s.p.retry(ctx, c, func() error {
-		response, blob, err := s.once(ctx, c)
+	tries, err := s.p.repeat(ctx, c.Service, c.Idempotent, w, func() error {
+		response, blob, err := s.noted(ctx, w, c)
 		if err != nil {
 			return err
 		}
@@ -243,12 +265,110 @@ func (s *Scope) perform(ctx context.Context, c abi.Call) abi.Result {
 	return result
 }
 
+// Ask performs a reading call of the host's own under the same policy.
+func (p *Performer) Ask(ctx context.Context, service string, o Waiting, ask func(context.Context) error) error {
+	if p.gates[service] == nil {
+		return ask(ctx) // a host without that service, as in some tests
+	}
+	w := newWaiter(o, 0)
+	_, err := p.repeat(ctx, service, true, w, func() error { return ask(ctx) })
+	return err
+}
+
+// repeat sends a call until it succeeds or the policy says that it is over.
+func (p *Performer) repeat(ctx context.Context, service string, safe bool, w *waiter, once func() error) (tries int, err error) {
+	retry, ok := p.o.Retry[service]
+	if !ok {
+		retry = DefaultRetry
+	}
+	gate, limit := p.gates[service], p.limits[service]
+	first := time.Now()
+	for n := 1; ; n++ {
+		probe, err := p.enter(ctx, gate, limit, w)
+		if err != nil {
+			return tries, err
+		}
+		tries++
+		err = once()
+		limit.release(err)
+		var unsent *unsentError
+		if isUnsent := errors.As(err, &unsent); isUnsent || ctx.Err() != nil {
+			gate.giveBack(probe) // which says nothing of the service
+			if isUnsent {
+				err = unsent.error
+			}
+			return tries, err
+		}
+		if err == nil {
+			gate.report(probe, nil, false)
+			return tries, nil
+		}
+		rule := ruleFor(err, safe)
+		gate.report(probe, err, rule.Down)
+		switch {
+		case retry.allows(rule.Again, n):
+			if !wait(ctx, retry.pause(n)) {
+				return tries, err
+			}
+		case rule.Waits && w.o.Hold > 0 && gate.exhausted(first, err):
+			// When the service is back the call has all its tries again.
+			n, first = 0, time.Now()
+		default:
+			return tries, err
+		}
+	}
+}
+
+// enter passes the gate and takes a place in the window.
+func (p *Performer) enter(ctx context.Context, gate *gate, limit *limiter, w *waiter) (probe bool, err error) {
+	for {
+		if probe, err = gate.pass(ctx, w); err != nil {
+			return false, err
+		}
+		if err = limit.acquire(ctx); err != nil {
+			gate.giveBack(probe)
+			return false, err
+		}
+		if gate.open(probe) {
+			return probe, nil
+		}
+		limit.release(&unsentError{})
+	}
+}
+
+// unsentError holds the failure of a call that was not sent.
+type unsentError struct{ error }
+
+// noted sends the call one time, with a note in the journal if it is not safe to
+// repeat.
+func (s *Scope) noted(ctx context.Context, w *waiter, c abi.Call) (*rest.Response, *abi.Blob, error) {
+	journal := s.p.o.Journal
+	if journal == nil || c.Idempotent {
+		return s.once(ctx, c)
+	}
+	message, call := messageOf(s.action), c.Service+" "+c.Method+" "+c.Path
+	doubtful, err := journal.Begin(message, call)
+	switch {
+	case err != nil:
+		s.p.o.Logger.Error("a call could not be noted in the journal and was not sent; the message stays with the broker", "action", s.action, "call", call, "error", err)
+		w.give(fmt.Errorf("%w: %w", ErrJournal, err))
+		return nil, nil, &unsentError{err}
+	case doubtful:
+		return nil, nil, &unsentError{errDoubtful}
+	}
+	response, blob, err := s.once(ctx, c)
+	if err != nil && (ctx.Err() != nil || ruleFor(err, false).Tells == abi.CodeUnknown) {
+		return response, blob, err // not known: the next run is told so
+	}
+	if err := journal.End(message, call); err != nil {
+		// Costs a look at most: the next run finds the call doubtful.
+		s.p.o.Logger.Warn("the end of a call could not be noted in the journal", "action", s.action, "call", call, "error", err)
+	}
+	return response, blob, err
+}
+
 // once sends the call one time.
 func (s *Scope) once(ctx context.Context, c abi.Call) (*rest.Response, *abi.Blob, error) {
-	limit := s.p.limits[c.Service]
-	if err := limit.acquire(ctx); err != nil {
-		return nil, nil, err
-	}
 	request := rest.Request{
 		Method: c.Method, Path: c.Path, Body: c.Body, Slow: c.Slow || c.Download || c.Upload != nil,
 		Once: c.Method == http.MethodGet && !c.Idempotent,
@@ -273,13 +393,11 @@ func (s *Scope) once(ctx context.Context, c abi.Call) (*rest.Response, *abi.Blob
 	if c.Download {
 		var err error
 		if file, err = s.blobs.create(); err != nil {
-			limit.release(nil)
 			return nil, nil, &rest.Error{Service: c.Service, Method: c.Method, Path: c.Path, Code: abi.CodeInternal, Err: err}
 		}
 		request.Save, request.SaveLimit = file, s.p.o.MaxBlob
 	}
 	response, err := s.p.o.Clients[c.Service].Do(ctx, request)
-	limit.release(err)
 	if err != nil {
 		file.discard()
 		return nil, nil, err
@@ -302,11 +420,7 @@ func describe(c abi.Call, err error) (int, *abi.CallError) {
 	if c.Method == http.MethodDelete && e.Status == http.StatusNotFound {
 		return e.Status, nil
 	}
-	out := &abi.CallError{Code: e.Code, Message: truncate(e.Reason(), abi.MaxMessage)}
-	if e.Code == abi.CodeHTTP && !c.Idempotent && outcomeUnknown(e.Status) {
-		out.Code = abi.CodeUnknown
-	}
-	return e.Status, out
+	return e.Status, &abi.CallError{Code: ruleFor(err, c.Idempotent).Tells, Message: truncate(e.Reason(), abi.MaxMessage)}
 }
 
 func (s *Scope) log(ctx context.Context, c abi.Call, r abi.Result, tries int, took time.Duration) {

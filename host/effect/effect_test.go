@@ -329,6 +329,8 @@ func TestWindowHalvesUnderStrainAndOpensAgain(t *testing.T) {
 		strained.Store(true)
 		burst(200)
 		strained.Store(false)
+		time.Sleep(time.Minute)
+		assert.EqualValues(t, 1, burst(1), "one call looks whether the service is back")
 		assert.EqualValues(t, 4, burst(4))
 		assert.Less(t, burst(200), int32(30), "after strain the window opens slowly")
 	})

@@ -3,11 +3,7 @@ package effect
 import (
 	"container/list"
 	"context"
-	"errors"
 	"sync"
-
-	"fn-threatq/abi"
-	"fn-threatq/host/rest"
 )
 
 // Requests in flight to one service. The window opens by one with each answer
@@ -90,6 +86,16 @@ func (l *limiter) admit() {
 }
 
 func strained(err error) bool {
-	var e *rest.Error
-	return errors.As(err, &e) && (e.Code == abi.CodeUnknown || e.Code == abi.CodeHTTP && overload(e.Status))
+	if err == nil {
+		return false
+	}
+	kind := failureOf(err)
+	return kind == Lost || kind == Busy
+}
+
+// shrink makes a service that was down be approached with few requests first.
+func (l *limiter) shrink() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.window = windowMin
 }

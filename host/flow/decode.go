@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 
 	"fn-threatq/abi"
 	"fn-threatq/abi/manifest"
+	"fn-threatq/host/effect"
 )
 
 // envelope is what the host reads of a message body: ActionDataDTO or
@@ -181,12 +183,26 @@ func (f *Flow) ruleTitle(ctx context.Context, e *envelope) (string, error) {
 	}
 	title, err := f.o.Directory.RuleName(ctx, *e.ActionID)
 	if err != nil {
-		if ctx.Err() != nil {
-			return "", ctx.Err()
+		if err := ends(ctx, err); err != nil {
+			return "", err
 		}
 		return "", &codedError{abi.CodeRouting, fmt.Sprintf("the name of rule %d is not known: %s", *e.ActionID, err)}
 	}
 	return title, nil
+}
+
+// ends is the error of an action that cannot go on after a failed look-up in SOAR;
+// nil when it can, without what was looked for.
+func ends(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, context.Canceled):
+		return err
+	case effect.Down(err):
+		return &codedError{abi.CodeUnreachable, err.Error()}
+	}
+	return nil
 }
 
 // describe fills in the objects of a rule's action.

@@ -56,8 +56,8 @@ func (f *Flow) labels(ctx context.Context, e *envelope) (map[string]string, erro
 	}
 	labels, err := f.o.Directory.FieldLabels(ctx, *e.ActionID)
 	if err != nil {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
+		if err := ends(ctx, err); err != nil {
+			return nil, err
 		}
 		f.o.Logger.Warn("the activity fields of the rule cannot be read; fields under other API names than ours are taken as not given", "rule_id", *e.ActionID, "error", err)
 		return folded, nil
@@ -115,8 +115,8 @@ func (f *Flow) option(ctx context.Context, e *envelope, name string, value json.
 	}
 	label, err := f.o.Directory.FieldOption(ctx, name, id)
 	if err != nil || label == "" {
-		if ctx.Err() != nil {
-			return "", ctx.Err()
+		if err := ends(ctx, err); err != nil {
+			return "", err
 		}
 		f.o.Logger.Warn("the label of a select value is not known; the number is used", "field", name, "value", id, "error", err)
 		return text, nil

@@ -5,7 +5,8 @@
 // A delivery is a message as the broker handed it over. A lane is a queue in
 // which actions run one after another: each incident has one, so that no older
 // state overwrites a newer one. A hold is a key that an action locks across
-// lanes until it ends. An outcome is recorded before the reply is sent, and the
+// lanes until it ends. An outage is a time in which a service is down and actions
+// wait for it. An outcome is recorded before the reply is sent, and the
 // reply is sent before the message is acknowledged; a message that comes again
 // after that is answered from the record.
 package flow
@@ -94,6 +95,10 @@ type Options struct {
 	// ActionTime ends an action that takes longer; 0 = 5 minutes. Rules
 	// without a lane, which only start others, have a day.
 	ActionTime time.Duration
+	// Hold is how long an action waits for a service that is down, all its outages
+	// together; 0: it fails after the ordinary tries. What waits is not
+	// acknowledged, so that no more than the broker's prefetch can wait.
+	Hold time.Duration
 	// TrapException makes a failed function a result with success false
 	// (trap_exception in app.config).
 	TrapException bool
@@ -128,6 +133,8 @@ type Flow struct {
 	// run ends when running actions must be given up.
 	run  context.Context
 	stop context.CancelFunc
+	// leaving is closed when actions that wait for a service must be given up.
+	leaving chan struct{}
 
 	mu       sync.Mutex
 	draining bool
@@ -143,6 +150,8 @@ type job struct {
 
 	mu       sync.Mutex
 	delivery Delivery
+	// toldAt is when the user was told last of an outage.
+	toldAt time.Time
 }
 
 // current is the newest delivery of the message: after a reconnect only that
@@ -170,8 +179,11 @@ func New(o Options) *Flow {
 	if o.DeadLetter == nil {
 		o.DeadLetter = func(Message, string) {}
 	}
+	if o.Performer != nil {
+		o.Directory = patientDirectory{o.Directory, o.Performer}
+	}
 	run, stop := context.WithCancel(context.Background())
-	return &Flow{o: o, lanes: newLanes(o.Parallel), holds: newHolds(), exclusive: newExclusive(), run: run, stop: stop, running: map[string]*job{}}
+	return &Flow{leaving: make(chan struct{}), o: o, lanes: newLanes(o.Parallel), holds: newHolds(), exclusive: newExclusive(), run: run, stop: stop, running: map[string]*job{}}
 }
 
 // Handle takes a delivery over and returns at once. It never blocks on the
@@ -232,11 +244,14 @@ func (f *Flow) forgetUnless(j *job, answered Delivery) (newer Delivery) {
 	return nil
 }
 
-// Drain lets running actions finish and starts no more: what waits is left to
-// the broker. When ctx ends first, running actions are given up without reply
+// Drain lets running actions finish and starts no more: what waits, for its turn
+// or for a service that is down, is left to the broker. When ctx ends first, running actions are given up without reply
 // and without acknowledgement, and its error is returned.
 func (f *Flow) Drain(ctx context.Context) error {
 	f.mu.Lock()
+	if !f.draining {
+		close(f.leaving)
+	}
 	f.draining = true
 	f.mu.Unlock()
 	f.lanes.close()
@@ -262,7 +277,7 @@ func (f *Flow) work(j *job, e *envelope, unreadable error) {
 		f.finish(j, e, &story{}, begin, failure(abi.CodeMessage, unreadable.Error()))
 		return
 	}
-	action, module, err := f.route(f.run, j.message, e)
+	action, module, err := f.route(context.WithValue(f.run, outageKey{}, &outage{flow: f, job: j}), j.message, e)
 	if err != nil {
 		f.finish(j, e, &story{}, begin, failureOf(err))
 		return
@@ -336,11 +351,16 @@ func (f *Flow) deliver(m Message, d Delivery, reply []byte) {
 // failureOf makes the outcome of an error of the host's own steps.
 func failureOf(err error) outcome {
 	var coded *codedError
+	var abandoned *abandonedError
 	switch {
+	case errors.As(err, &abandoned):
+		return abandoned.outcome
 	case errors.As(err, &coded):
 		return failure(coded.code, coded.text)
 	case errors.Is(err, context.Canceled):
-		return outcome{abandoned: true}
+		return outcome{abandoned: true, why: "the host stops; the message stays with the broker"}
+	case errors.Is(err, effect.ErrJournal):
+		return outcome{abandoned: true, why: err.Error() + "; the message stays with the broker"}
 	}
 	return failure(abi.CodeInternal, err.Error())
 }

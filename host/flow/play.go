@@ -25,6 +25,10 @@ type performance struct {
 	// lane is the one that the action is in; noLane: in none.
 	lane   string
 	noLane bool
+	// clock is that of the action, once it plays; that of the parent for a
+	// sub-action in the parent's lane. outer is the parent's in another lane.
+	clock, outer *clock
+	outage       *outage
 	// subIDs are the ids of the sub-actions so far.
 	subIDs map[string]bool
 }
@@ -33,8 +37,10 @@ type performance struct {
 type outcome struct {
 	reply *abi.Reply
 	fail  *abi.Failure
-	// abandoned: the host is stopping; the broker keeps the message.
+	// abandoned: no reply and no acknowledgement; the broker keeps the message.
 	abandoned bool
+	// why it was abandoned.
+	why string
 }
 
 func failure(code abi.ErrorCode, text string) outcome {
@@ -47,12 +53,14 @@ func (f *Flow) play(ctx context.Context, p *performance) outcome {
 	if p.noLane {
 		timeLimit = noLaneActionTime
 	}
-	// A sub-action whose parent ends no later has no limit of its own: two
-	// timers of one moment would leave open who is told of the end.
-	if end, ok := ctx.Deadline(); !ok || end.After(time.Now().Add(timeLimit)) {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, timeLimit, &codedError{abi.CodeModule, fmt.Sprintf("the action took longer than %s and was ended", timeLimit)})
-		defer cancel()
+	if p.clock == nil {
+		limited, cancel := context.WithCancelCause(ctx)
+		ctx = limited
+		p.clock = startClock(p.outer, timeLimit, func() {
+			cancel(&codedError{abi.CodeModule, fmt.Sprintf("the action took longer than %s and was ended", timeLimit)})
+		})
+		defer cancel(nil)
+		defer p.clock.stop()
 	}
 
 	m := p.module.Manifest()
@@ -63,14 +71,15 @@ func (f *Flow) play(ctx context.Context, p *performance) outcome {
 		defer f.exclusive.leave(p.action.Name)
 	}
 	limits := LimitsOf(m)
+	p.outage = &outage{flow: f, job: p.job, clock: p.clock}
 	scope := f.o.Performer.Open(effect.ScopeOptions{
 		Action: p.action.ID, Permits: p.module.Permits(), ContextToken: p.token,
-		MaxCalls: limits.Calls, MaxTurnCalls: limits.TurnCalls,
+		MaxCalls: limits.Calls, MaxTurnCalls: limits.TurnCalls, Waiting: p.outage.waiting(),
 	})
 	who := newHolder()
 	defer func() {
 		f.holds.release(who)
-		p.story.add(scope.Calls(), scope.Waiting())
+		p.story.add(scope.Calls(), scope.Waiting(), scope.Held())
 		if err := scope.Close(); err != nil {
 			f.o.Logger.Error("downloaded files could not be removed", "action", p.action.ID, "error", err)
 		}
@@ -129,7 +138,9 @@ func (f *Flow) turns(ctx context.Context, p *performance, scope *effect.Scope, w
 		var results []abi.Result
 		switch {
 		case len(out.Calls) > 0:
-			if results, err = scope.Perform(ctx, out.Calls); err != nil {
+			results, err = scope.Perform(ctx, out.Calls)
+			p.outage.over()
+			if err != nil {
 				return outcome{}, refused(m.Name, err)
 			}
 		case len(out.Actions) > 0:
@@ -188,15 +199,19 @@ func (f *Flow) subActions(ctx context.Context, p *performance, asked []abi.SubAc
 	if !p.noLane {
 		// In the parent's lane, and like all of a lane one after another.
 		for i, sub := range subs {
-			results[i] = f.playSub(ctx, sub, asked[i].ID)
+			out := f.playSub(ctx, sub)
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
+			if out.abandoned {
+				return nil, &abandonedError{out}
+			}
+			results[i] = out.result(asked[i].ID)
 		}
 		return results, nil
 	}
 	var group sync.WaitGroup
-	var givenUp atomic.Bool
+	var givenUp atomic.Pointer[outcome]
 	// The slot is given up, so that the sub-actions can run.
 	f.lanes.leave()
 	for i, sub := range subs {
@@ -204,10 +219,15 @@ func (f *Flow) subActions(ctx context.Context, p *performance, asked []abi.SubAc
 		f.lanes.submit(sub.lane, func(started bool) {
 			defer group.Done()
 			if !started || ctx.Err() != nil {
-				givenUp.Store(true)
+				stops := failureOf(context.Canceled)
+				givenUp.Store(&stops)
 				return
 			}
-			results[i] = f.playSub(ctx, sub, asked[i].ID)
+			out := f.playSub(ctx, sub)
+			if out.abandoned {
+				givenUp.Store(&out)
+			}
+			results[i] = out.result(asked[i].ID)
 		})
 	}
 	group.Wait()
@@ -215,22 +235,27 @@ func (f *Flow) subActions(ctx context.Context, p *performance, asked []abi.SubAc
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if givenUp.Load() {
-		// The host drains: the whole action is done again by the next one.
-		return nil, context.Canceled
+	if out := givenUp.Load(); out != nil {
+		// The whole action is done again by the next host.
+		return nil, &abandonedError{*out}
 	}
 	return results, nil
 }
 
+// abandonedError ends an action of which a part was abandoned.
+type abandonedError struct{ outcome }
+
+func (e *abandonedError) Error() string { return e.why }
+
 // playSub plays a sub-action. Its failure is logged here, because the one line
 // of the message tells only the end of them all.
-func (f *Flow) playSub(ctx context.Context, p *performance, id string) abi.Result {
+func (f *Flow) playSub(ctx context.Context, p *performance) outcome {
 	out := f.play(ctx, p)
 	if out.fail != nil {
 		f.o.Logger.Warn("sub-action failed", "action", p.action.ID, "rule", p.action.Title, "incident", p.action.IncidentID,
 			"code", string(out.fail.Code), "message", f.o.Redact(out.fail.Message))
 	}
-	return out.result(id)
+	return out
 }
 
 // subAction checks one sub-action and makes its performance.
@@ -248,7 +273,7 @@ func (f *Flow) subAction(p *performance, s abi.SubAction) (*performance, error) 
 	}
 	rule := module.Manifest().Rule(s.Rule)
 	p.subIDs[s.ID] = true
-	return &performance{
+	sub := &performance{
 		action: &abi.Action{
 			ID: p.action.ID + "/" + s.ID, Kind: abi.KindRule, Name: s.Rule, Title: rule.Title, Object: rule.Object,
 			IncidentID: s.IncidentID, TaskID: s.TaskID, ArtifactID: s.ArtifactID, Fields: s.Fields,
@@ -256,7 +281,13 @@ func (f *Flow) subAction(p *performance, s abi.SubAction) (*performance, error) 
 		},
 		module: module, token: p.token, job: p.job, story: p.story, now: p.now,
 		lane: incidentLane(s.IncidentID),
-	}, nil
+	}
+	if p.noLane {
+		sub.outer = p.clock
+	} else {
+		sub.clock = p.clock
+	}
+	return sub, nil
 }
 
 // result is the outcome of a sub-action as its parent sees it.

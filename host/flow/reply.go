@@ -94,15 +94,18 @@ type story struct {
 	mu           sync.Mutex
 	turns, calls int
 	waiting      time.Duration
+	// held is the part of waiting in which a service was down.
+	held time.Duration
 }
 
 func (s *story) turn() { s.mu.Lock(); defer s.mu.Unlock(); s.turns++ }
 
-func (s *story) add(calls int, waiting time.Duration) {
+func (s *story) add(calls int, waiting, held time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.calls += calls
 	s.waiting += waiting
+	s.held += held
 }
 
 // report writes the one line of an action.
@@ -117,7 +120,7 @@ func (f *Flow) report(m Message, e *envelope, s *story, o outcome) {
 	text := ""
 	switch {
 	case o.abandoned:
-		level, result, text = slog.LevelWarn, "abandoned", "the host stops; the message stays with the broker"
+		level, result, text = slog.LevelWarn, "abandoned", o.why
 	case o.fail != nil:
 		level, result, text = slog.LevelError, "failed", o.fail.Message
 		attrs = append(attrs, "code", string(o.fail.Code), "retry", o.fail.Retry)
@@ -129,6 +132,9 @@ func (f *Flow) report(m Message, e *envelope, s *story, o outcome) {
 	s.mu.Lock()
 	attrs = append(attrs, "outcome", result, "turns", s.turns, "calls", s.calls,
 		"duration", s.took.Round(time.Microsecond), "waited", s.waiting.Round(time.Microsecond), "message", f.o.Redact(text))
+	if s.held > 0 {
+		attrs = append(attrs, "held", s.held.Round(time.Second))
+	}
 	s.mu.Unlock()
 	f.o.Logger.Log(f.run, level, "action", attrs...)
 }

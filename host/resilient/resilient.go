@@ -185,6 +185,15 @@ func withoutContextToken(header http.Header) http.Header {
 	return out
 }
 
+// LoginPaused returns a *rest.PausedError while no login is tried after a refused one.
+func (c *Client) LoginPaused() error { return c.rest.Paused() }
+
+// PauseLogin keeps the client from logging in for a while, after the same account was
+// refused by the message broker: SOAR counts both.
+func (c *Client) PauseLogin(pause time.Duration, reason string) {
+	c.rest.PauseLogin(pause, &rest.RefusedError{Service: "the message broker of SOAR", Text: reason})
+}
+
 // Close ends the session at SOAR, if there is one, and all idle connections. Its error
 // need not worry anybody: sessions end by themselves.
 func (c *Client) Close(ctx context.Context) error {

@@ -32,12 +32,16 @@ type Authenticator interface {
 // by another try at once: both systems lock accounts or ban addresses.
 type RefusedError struct {
 	Service string
-	Status  int
+	// Status is 0 where the refusal came by another way than HTTP.
+	Status int
 	// Text are the server's words and what the person can do.
 	Text string
 }
 
 func (e *RefusedError) Error() string {
+	if e.Status == 0 {
+		return fmt.Sprintf("%s refused the login: %s", e.Service, e.Text)
+	}
 	return fmt.Sprintf("%s refused the login (%d): %s", e.Service, e.Status, e.Text)
 }
 
@@ -117,6 +121,25 @@ func (l *login) session(ctx context.Context, stale Session) (Session, error) {
 		return f.session, f.err
 	case <-ctx.Done():
 		return nil, &Error{Service: l.service, Method: "login", Code: abi.CodeUnreachable, Err: ctx.Err()}
+	}
+}
+
+// paused is a *PausedError while no login is tried.
+func (l *login) paused() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if time.Now().Before(l.until) {
+		return &PausedError{Until: l.until, Refused: l.refused}
+	}
+	return nil
+}
+
+// pause keeps logins away for a while, as after a refused one.
+func (l *login) pause(pause time.Duration, refused *RefusedError) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if until := time.Now().Add(pause); until.After(l.until) {
+		l.until, l.refused = until, refused
 	}
 }
 

@@ -148,6 +148,13 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 // Session returns the session in force, logging in when there is none.
 func (c *Client) Session(ctx context.Context) (Session, error) { return c.login.session(ctx, nil) }
 
+// Paused returns a *PausedError while no login is tried after a refused one.
+func (c *Client) Paused() error { return c.login.paused() }
+
+// PauseLogin keeps the client from logging in for a while. It is for an account
+// that was refused by another way in; a session in force is not touched.
+func (c *Client) PauseLogin(pause time.Duration, refused *RefusedError) { c.login.pause(pause, refused) }
+
 // Do performs one request. An answer of 401 ends the session: the client logs
 // in again, once for all requests that met it, and repeats the request once.
 func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
@@ -310,7 +317,7 @@ func (c *Client) build(ctx context.Context, r Request) (*http.Request, error) {
 // retryAfter reads a Retry-After header: seconds or a date.
 func retryAfter(value string) time.Duration {
 	if seconds, err := strconv.Atoi(value); err == nil && seconds > 0 {
-		return time.Duration(seconds) * time.Second
+		return time.Duration(min(seconds, 24*60*60)) * time.Second // more would overflow
 	}
 	if at, err := http.ParseTime(value); err == nil {
 		return max(0, time.Until(at))

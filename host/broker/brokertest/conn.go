@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-stomp/stomp/v3/frame"
@@ -20,9 +21,11 @@ import (
 type conn struct {
 	server *Server
 	raw    net.Conn
-	buf    *bufio.Reader
-	user   string
-	closed chan struct{}
+	// watched ends the connection of a client that promised to beat and does not.
+	watched *watched
+	buf     *bufio.Reader
+	user    string
+	closed  chan struct{}
 
 	// guarded by Server.mu
 	subscriptions []*subscription
@@ -36,14 +39,31 @@ type conn struct {
 }
 
 func newConn(s *Server, raw net.Conn) *conn {
+	watched := &watched{Conn: raw}
 	return &conn{
 		server:   s,
 		raw:      raw,
-		buf:      bufio.NewReaderSize(raw, 64<<10),
+		watched:  watched,
+		buf:      bufio.NewReaderSize(watched, 64<<10),
 		closed:   make(chan struct{}),
 		orphaned: map[string]bool{},
 		wake:     make(chan struct{}, 1),
 	}
+}
+
+// watched is a connection on which silence is bounded.
+type watched struct {
+	net.Conn
+	silence atomic.Int64 // in nanoseconds, 0 is without limit
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	if silence := time.Duration(w.silence.Load()); silence > 0 {
+		if err := w.SetReadDeadline(time.Now().Add(silence)); err != nil {
+			return 0, err
+		}
+	}
+	return w.Conn.Read(p)
 }
 
 // send queues a frame for the client.
@@ -180,15 +200,19 @@ func (c *conn) login(f *frame.Frame) bool {
 		return false
 	}
 	promised := time.Duration(0)
-	if _, wanted, err := frame.ParseHeartBeat(f.Header.Get(frame.HeartBeat)); err == nil && wanted > 0 && s.options.HeartBeat >= 0 {
+	clients, wanted, err := frame.ParseHeartBeat(f.Header.Get(frame.HeartBeat))
+	if err == nil && wanted > 0 && s.options.HeartBeat >= 0 {
 		promised = max(wanted, s.options.HeartBeat, time.Millisecond)
+	}
+	if err == nil {
+		c.watched.silence.Store(int64(clients + clients/10))
 	}
 	c.outMu.Lock()
 	c.beats = promised
 	c.outMu.Unlock()
 	c.send(frame.New(frame.CONNECTED,
 		frame.Server, "ActiveMQ/5.17.2",
-		frame.HeartBeat, fmt.Sprintf("%d,0", promised.Milliseconds()),
+		frame.HeartBeat, fmt.Sprintf("%d,%d", promised.Milliseconds(), clients.Milliseconds()),
 		frame.Session, s.id,
 		frame.Version, "1.2"))
 	return true

@@ -44,7 +44,9 @@ type subscription struct {
 	queue    *queue
 	auto     bool
 	prefetch int
-	unacked  map[string]*Message // by ack header
+	// exclusive consumers leave all messages to the first of them.
+	exclusive bool
+	unacked   map[string]*Message // by ack header
 }
 
 // queueName makes one name of both spellings.
@@ -109,9 +111,13 @@ func (s *Server) returnLocked(q *queue, messages map[string]*Message) {
 
 // dispatchLocked hands out in turn what consumers have room for.
 func (s *Server) dispatchLocked(q *queue) {
-	for idle := 0; len(q.ready) > 0 && idle < len(q.consumers); {
+	consumers := q.consumers
+	if first := slices.IndexFunc(consumers, func(sub *subscription) bool { return sub.exclusive }); first >= 0 {
+		consumers = consumers[first : first+1]
+	}
+	for idle := 0; len(q.ready) > 0 && idle < len(consumers); {
 		q.next++
-		sub := q.consumers[q.next%len(q.consumers)]
+		sub := consumers[q.next%len(consumers)]
 		if len(sub.unacked) >= sub.prefetch {
 			idle++
 			continue
@@ -155,12 +161,13 @@ func (s *Server) subscribeLocked(c *conn, f *frame.Frame) {
 		prefetch = defaultPrefetch
 	}
 	sub := &subscription{
-		conn:     c,
-		id:       f.Header.Get(frame.Id),
-		queue:    s.queueLocked(queueName(f.Header.Get(frame.Destination))),
-		auto:     !strings.HasPrefix(f.Header.Get(frame.Ack), "client"),
-		prefetch: prefetch,
-		unacked:  map[string]*Message{},
+		conn:      c,
+		id:        f.Header.Get(frame.Id),
+		queue:     s.queueLocked(queueName(f.Header.Get(frame.Destination))),
+		auto:      !strings.HasPrefix(f.Header.Get(frame.Ack), "client"),
+		prefetch:  prefetch,
+		exclusive: f.Header.Get("activemq.exclusive") == "true",
+		unacked:   map[string]*Message{},
 	}
 	c.subscriptions = append(c.subscriptions, sub)
 	sub.queue.consumers = append(sub.queue.consumers, sub)
