@@ -307,7 +307,8 @@ func (p *Performer) repeat(ctx context.Context, service string, safe bool, w *wa
 		gate.report(probe, err, rule.Down)
 		switch {
 		case retry.allows(rule.Again, n):
-			if !wait(ctx, retry.pause(n)) {
+			// Where the gate is shut, the wait is there.
+			if gate.open(false) && !wait(ctx, retry.pause(n)) {
 				return tries, err
 			}
 		case rule.Waits && w.o.Hold > 0 && gate.exhausted(first, err):

@@ -72,15 +72,15 @@ type Rule struct {
 // reach the server is repeated; what may have reached it, only when that does
 // no harm. host/README.md shows it as a table.
 var Policy = []Rule{
-	{Unreachable, true, Attempts, true, true, abi.CodeUnreachable, "waits, then: could not be reached"},
-	{Unreachable, false, Attempts, true, true, abi.CodeUnreachable, "waits, then: could not be reached"},
+	{Unreachable, true, Attempts, true, true, abi.CodeUnreachable, "that it waits; at last: down since when, and why"},
+	{Unreachable, false, Attempts, true, true, abi.CodeUnreachable, "that it waits; at last: down since when, and why"},
 	{Untrusted, true, Never, false, false, abi.CodeUnreachable, "at once: the certificate is not trusted"},
 	{Untrusted, false, Never, false, false, abi.CodeUnreachable, "at once: the certificate is not trusted"},
 	{LoginRefused, true, Never, false, false, abi.CodeLogin, "at once: the login was refused, and what to check"},
 	{LoginRefused, false, Never, false, false, abi.CodeLogin, "at once: the login was refused, and what to check"},
-	{Lost, true, Attempts, true, true, abi.CodeUnknown, "waits, then: gave no answer"},
+	{Lost, true, Attempts, true, true, abi.CodeUnknown, "that it waits; at last: down since when, and why"},
 	{Lost, false, Never, true, false, abi.CodeUnknown, "nothing: the rule looks what was done, then tries once more"},
-	{Busy, true, Attempts, true, true, abi.CodeHTTP, "waits, then: the status"},
+	{Busy, true, Attempts, true, true, abi.CodeHTTP, "that it waits; at last: down since when, and why"},
 	{Busy, false, Never, true, false, abi.CodeUnknown, "nothing: the rule looks what was done, then tries once more"},
 	{Broken, true, Once, false, false, abi.CodeHTTP, "the status and the server's words"},
 	{Broken, false, Never, false, false, abi.CodeUnknown, "nothing: the rule looks what was done, then tries once more"},

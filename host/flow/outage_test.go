@@ -1,0 +1,198 @@
+package flow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"fn-threatq/abi"
+	"fn-threatq/host/effect"
+	"fn-threatq/host/rest"
+)
+
+// away is a service that is down for a while after its start.
+func away(length time.Duration) *effect.Performer {
+	begin := time.Now()
+	return performer(func(context.Context, rest.Request) (*rest.Response, error) {
+		if time.Since(begin) < length {
+			return nil, &rest.Error{Service: "ThreatQ", Method: "GET", Path: "/api/events", Code: abi.CodeUnreachable, Err: errors.New("connection refused")}
+		}
+		return &rest.Response{Status: 200, Body: []byte(`{}`)}, nil
+	})
+}
+
+// asking is a turn that makes one call and fails as the call does.
+func asking(_ context.Context, in abi.Input) (string, error) {
+	switch {
+	case in.Turn == 1:
+		return `{` + calls("a") + `}`, nil
+	case in.Results[0][0].Error != nil:
+		return fmt.Sprintf(`{"fail":{"code":"unreachable","message":%q}}`, in.Results[0][0].Error.Message), nil
+	}
+	return done, nil
+}
+
+// ThreatQ is down for an hour: the action waits, says so now and then, lets others
+// run, and is done when ThreatQ is back.
+func TestActionWaitsForAServiceThatIsDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		idle := module(t, "Idle", says(done))
+		b := newBench(t, modules{module(t, "R", asking), idle}, func(o *Options) {
+			o.Performer, o.Hold, o.Parallel = away(time.Hour), 4*time.Hour, 1
+		})
+		waits, same, other := b.rule("m1", 1, 7), b.rule("m2", 1, 7), b.rule("m3", 2, 8)
+		b.flow.Handle(waits)
+		b.flow.Handle(same)
+		time.Sleep(time.Minute)
+		b.flow.Handle(other)
+		synctest.Wait()
+		assert.Equal(t, 1, other.acked(), "it has no slot while it waits")
+		b.flow.working.Wait()
+		assert.InDelta(t, time.Hour, time.Since(begin), float64(40*time.Second), "not ended by the time limit of an action")
+
+		replies := waits.bodies()
+		require.Len(t, replies, 7, "an interim reply every ten minutes, and the final one")
+		for _, interim := range replies[:6] {
+			assert.False(t, interim.Complete)
+			assert.Zero(t, interim.Type)
+			assert.Regexp(t, `^ThreatQ cannot be used since .* UTC \(connection refused\)\. The action waits and goes on by itself when it is back; it gives up at .* UTC\.$`, interim.Message)
+		}
+		assert.Equal(t, "Synced.", replies[6].Message)
+		assert.Equal(t, 1, waits.acked())
+		assert.Equal(t, []string{"Synced."}, []string{same.last(t).Message}, "the lane kept its order")
+		assert.InDelta(t, time.Hour, b.lines("action")[1]["held"], float64(time.Minute))
+	})
+}
+
+func TestActionGivesUpAfterItsHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, modules{module(t, "R", asking)}, func(o *Options) { o.Performer, o.Hold = away(10*time.Hour), 30*time.Minute })
+		d := b.rule("m1", 1, 7)
+		b.handle(d)
+		assert.True(t, d.last(t).Complete)
+		assert.Regexp(t, `ThreatQ has been down since .* UTC \(connection refused\); the action waited 30m0s for it and gave up`, d.last(t).Message)
+		assert.Equal(t, 1, d.acked())
+	})
+}
+
+func TestOutageOfAMomentIsNotTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, modules{module(t, "R", asking)}, func(o *Options) { o.Performer, o.Hold = away(16*time.Second), time.Hour })
+		d := b.rule("m1", 1, 7)
+		b.handle(d)
+		assert.Len(t, d.bodies(), 1)
+	})
+}
+
+// Only work counts: an action that hangs after an outage is ended as ever.
+func TestClockStandsDuringAnOutageOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var back time.Time
+		b := newBench(t, modules{module(t, "R", func(ctx context.Context, in abi.Input) (string, error) {
+			if in.Turn == 1 {
+				return `{` + calls("a") + `}`, nil
+			}
+			back = time.Now()
+			<-ctx.Done()
+			return "", ctx.Err()
+		})}, func(o *Options) { o.Performer, o.Hold = away(time.Hour), 4*time.Hour })
+		d := b.rule("m1", 1, 7)
+		b.handle(d)
+		assert.Contains(t, d.last(t).Message, "took longer than 5m0s")
+		assert.InDelta(t, 5*time.Minute, time.Since(back), float64(30*time.Second))
+	})
+}
+
+func TestDrainGivesUpWhatWaitsForAService(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, modules{module(t, "R", asking)}, func(o *Options) { o.Performer, o.Hold = away(10*time.Hour), 9*time.Hour })
+		var all []*fakeDelivery
+		for i := range 10 {
+			all = append(all, b.rule(fmt.Sprint("m", i), 1, int64(i)))
+			b.flow.Handle(all[i])
+		}
+		time.Sleep(time.Hour)
+		begin := time.Now()
+		require.NoError(t, b.flow.Drain(t.Context()))
+		assert.Less(t, time.Since(begin), time.Second, "it is not waited for")
+		for _, d := range all {
+			assert.Zero(t, d.acked())
+			assert.False(t, d.last(t).Complete)
+		}
+		for _, line := range b.lines("action") {
+			assert.Equal(t, "abandoned", line["outcome"])
+			assert.Equal(t, "the host stops; the message stays with the broker", line["message"])
+		}
+	})
+}
+
+// The host's own questions to SOAR wait as well.
+func TestMessageWaitsForSOARToTellTheRule(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		b := newBench(t, modules{module(t, "R", says(done))}, func(o *Options) {
+			o.Hold, o.Directory = 4*time.Hour, forgetful{o.Directory, begin.Add(time.Hour)}
+		})
+		d := b.rule("m1", 1, 7)
+		b.handle(d)
+		assert.Equal(t, "Synced.", d.last(t).Message)
+		assert.Contains(t, d.bodies()[0].Message, "SOAR cannot be used since")
+	})
+}
+
+// forgetful is a directory on a SOAR that is down until then.
+type forgetful struct {
+	Directory
+	until time.Time
+}
+
+func (f forgetful) RuleName(ctx context.Context, id int64) (string, error) {
+	if time.Now().Before(f.until) {
+		return "", fmt.Errorf("rules: %w", &rest.Error{Service: "Resilient", Code: abi.CodeHTTP, Status: http.StatusServiceUnavailable})
+	}
+	return f.Directory.RuleName(ctx, id)
+}
+
+// Sub-actions wait each by itself; the user of the action is told once for all.
+func TestSubActionsWaitToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, modules{
+			parent(t, "none", start("x", 10)+","+start("y", 11)+","+start("z", 12)),
+			module(t, "Sub", asking),
+		}, func(o *Options) { o.Performer, o.Hold, o.Parallel = away(25*time.Minute), time.Hour, 2 })
+		d := b.rule("m1", 1, 7)
+		b.handle(d)
+		assert.Len(t, d.bodies(), 4, "three interim replies and the final one")
+		assert.NotContains(t, d.last(t).Message, "error")
+		assert.Equal(t, 1, d.acked())
+	})
+}
+
+func TestCallThatCannotBeNotedAbandonsTheAction(t *testing.T) {
+	b := newBench(t, modules{module(t, "R", script(`{"calls":[{"id":"a","service":"threatq","method":"GET","path":"/api/events"}]}`, done))}, func(o *Options) {
+		answer := client(func(context.Context, rest.Request) (*rest.Response, error) {
+			return nil, errors.New("must not be sent")
+		})
+		o.Performer = effect.New(effect.Options{Clients: map[string]effect.Client{abi.ThreatQ: answer, abi.Resilient: answer}, Journal: noJournal{}})
+	})
+	d := b.rule("m1", 1, 7)
+	b.handle(d)
+	assert.Empty(t, d.bodies())
+	assert.Zero(t, d.acked())
+	assert.Contains(t, b.lines("action")[0]["message"], "no space left on device; the message stays with the broker")
+}
+
+type noJournal struct{}
+
+func (noJournal) Begin(string, string) (bool, error) {
+	return false, errors.New("no space left on device")
+}
+func (noJournal) End(string, string) error { return nil }
