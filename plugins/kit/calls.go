@@ -52,6 +52,12 @@ func (k *Kit) wait(p *guest.Pending) guest.Result {
 	return result
 }
 
+// mayHaveActed reports whether the server may have done what it gave no good
+// answer to: we look then, and try once more at most.
+func mayHaveActed(err *guest.CallError) bool {
+	return err != nil && (err.Code == abi.CodeUnknown || err.Status >= 500)
+}
+
 // refusesText reports whether the text may be what the server could not take.
 // An outcome that is unknown must not be repeated blindly.
 func refusesText(err *guest.CallError, idempotent bool) bool {

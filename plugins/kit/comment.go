@@ -126,7 +126,7 @@ func (c commenting) post(edited, replaced bool) Posting {
 			return c.withoutList()
 		case err.Status == 403:
 			c.GiveUp(err)
-		case err.Code != abi.CodeUnknown && err.Status < 500:
+		case !mayHaveActed(err):
 			return Posting{Problem: refusal(err)}
 		}
 		latest, unread := c.find()
@@ -220,7 +220,7 @@ func (c commenting) consume(event jsonvalue.Value, edited, replaced bool) Postin
 			return Posting{Posted: !replaced, Changed: replaced}
 		case result.OK():
 			return Posting{Problem: "ThreatQ accepted the comment but does not show it on event " + id(c.object)}
-		case last || blind || unread != nil || result.Err.Code != abi.CodeUnknown && result.Err.Status < 500:
+		case last || blind || unread != nil || !mayHaveActed(result.Err):
 			return Posting{Problem: refusal(result.Err)}
 		}
 	}

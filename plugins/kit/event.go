@@ -205,7 +205,7 @@ func (k *Kit) createOnce(body jsonvalue.Raw) *Event {
 		if event := created(result.Body).Get("id").Int(); result.Err == nil && event != 0 {
 			return &Event{ID: event, Created: true}
 		}
-		if err := result.Err; err != nil && err.Code != abi.CodeUnknown && err.Status < 500 {
+		if err := result.Err; err != nil && !mayHaveActed(err) {
 			k.GiveUp(err)
 		}
 		if event := k.FindEvent(); event != nil {

@@ -272,7 +272,7 @@ type uploadTry struct {
 
 // unclear reports whether the file may be there although no answer names it.
 func (t uploadTry) unclear() bool {
-	return t.err == nil || t.err.Code == abi.CodeUnknown || t.err.Status >= 500
+	return t.err == nil || mayHaveActed(t.err)
 }
 
 // upload sends the content and then creates the file, which the server joins by

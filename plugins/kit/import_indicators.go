@@ -1,6 +1,7 @@
 package kit
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -168,15 +169,45 @@ func (k *Kit) artifactTypes() artifactTypes {
 	return types
 }
 
-// PostArtifacts adds the first batch of the list and returns the rest.
+// PostArtifacts adds the first batch of the list and returns the rest. The call is
+// not safe to repeat: SOAR keeps two artifacts of one value. When its outcome is
+// unknown we look first, and then try once more at most.
 func (k *Kit) PostArtifacts(list []NewArtifact, tally *Tally) []NewArtifact {
 	batch := list[:min(postBatch, len(list))]
 	problems := make([]string, len(batch))
-	var strands []func()
-	for i, a := range batch {
-		strands = append(strands, func() { problems[i] = k.postArtifact(a) })
+	todo := make([]int, len(batch))
+	for i := range batch {
+		todo[i] = i
 	}
-	k.Together(strands...)
+	for last := false; len(todo) > 0; last = true {
+		unclear := make([]bool, len(batch))
+		var strands []func()
+		for _, i := range todo {
+			strands = append(strands, func() { problems[i], unclear[i] = k.postArtifact(batch[i]) })
+		}
+		k.Together(strands...)
+		if !slices.Contains(unclear, true) {
+			break
+		}
+		artifacts, err := k.tryArtifacts()
+		if err != nil {
+			break
+		}
+		there := map[[2]string]bool{}
+		for _, a := range artifacts {
+			there[artifactKey(a.TypeName, a.Value)] = true
+		}
+		todo = todo[:0]
+		for i, a := range batch {
+			switch {
+			case !unclear[i]:
+			case there[artifactKey(a.Type, a.Value)] || there[artifactKey(stringType, a.Value)]:
+				problems[i] = ""
+			case !last:
+				todo = append(todo, i)
+			}
+		}
+	}
 	for _, problem := range problems {
 		if problem != "" {
 			tally.fail(problem)
@@ -189,7 +220,7 @@ func (k *Kit) PostArtifacts(list []NewArtifact, tally *Tally) []NewArtifact {
 
 // postArtifact falls back to String where the value does not fit the pattern of
 // the artifact type.
-func (k *Kit) postArtifact(a NewArtifact) string {
+func (k *Kit) postArtifact(a NewArtifact) (problem string, unclear bool) {
 	what := shown(a.Type, a.Value)
 	result := k.do(a.call(k.IncidentID))
 	if result.Status == 400 && a.Type != stringType {
@@ -198,11 +229,11 @@ func (k *Kit) postArtifact(a NewArtifact) string {
 	}
 	switch {
 	case result.Err == nil:
-		return ""
+		return "", false
 	case result.Status == 403:
 		k.GiveUp(result.Err)
 	}
-	return what + ": " + result.Err.Error()
+	return what + ": " + result.Err.Error(), mayHaveActed(result.Err)
 }
 
 func (a NewArtifact) call(incident int64) guest.Call {

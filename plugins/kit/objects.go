@@ -218,7 +218,7 @@ func hasObject(rows []jsonvalue.Value, field, value string) bool {
 
 // ensureObject finds an object or makes it. What the server does with a second
 // object of the same value is not known: so we find first, and once more when
-// the creation failed.
+// the creation failed. Only when it may have been done are there two tries.
 func (k *Kit) ensureObject(o wantedObject) (int64, string) {
 	found, err := k.findObject(o)
 	if err != nil {
@@ -227,19 +227,23 @@ func (k *Kit) ensureObject(o wantedObject) (int64, string) {
 	if found != 0 {
 		return found, ""
 	}
-	result := k.do(write("POST", "/api/"+o.collection, jsonvalue.Obj(o.field, o.value, "sources", k.sources()), false))
-	if result.Err == nil {
-		if made := created(result.Body).Get("id").Int(); made != 0 {
-			return made, ""
+	for last := false; ; last = true {
+		result := k.do(write("POST", "/api/"+o.collection, jsonvalue.Obj(o.field, o.value, "sources", k.sources()), false))
+		if result.Err == nil {
+			if made := created(result.Body).Get("id").Int(); made != 0 {
+				return made, ""
+			}
+		}
+		found, unread := k.findObject(o)
+		switch {
+		case unread == nil && found != 0:
+			return found, ""
+		case result.Err == nil:
+			return 0, o.collection + " " + quote(o.value) + " was made, but ThreatQ does not show it"
+		case last || unread != nil || !mayHaveActed(result.Err):
+			return 0, o.collection + " " + quote(o.value) + " could not be made: " + result.Err.Error()
 		}
 	}
-	if found, err := k.findObject(o); err == nil && found != 0 {
-		return found, ""
-	}
-	if result.Err != nil {
-		return 0, o.collection + " " + quote(o.value) + " could not be made: " + result.Err.Error()
-	}
-	return 0, o.collection + " " + quote(o.value) + " was made, but ThreatQ does not show it"
 }
 
 func (k *Kit) findObject(o wantedObject) (int64, *guest.CallError) {

@@ -89,6 +89,10 @@ func (k *Kit) Parse(file, event int64, parser Parser) Parsing {
 		jsonvalue.Obj("attachment_id", file, "normalize", true, "content_type_id", parser.id), false)
 	open.Slow = true
 	opened := k.attempt(open)
+	if opened.Err != nil && opened.Err.Code == abi.CodeUnknown {
+		// Nobody can look for a session; one that is not committed does no harm.
+		opened = k.attempt(open)
+	}
 	if opened.Err != nil {
 		p.fail(opened.Err)
 		return p

@@ -32,7 +32,7 @@ type postedTask struct {
 }
 
 func (p postedTask) refused() bool {
-	return p.err != nil && p.err.Code != abi.CodeUnknown && p.err.Status < 500
+	return p.err != nil && !mayHaveActed(p.err)
 }
 
 func (k *Kit) postTask(t Task, assignee int64, again bool) postedTask {
