@@ -14,7 +14,8 @@ type Fault struct {
 	Skip       int    // matching requests that pass unharmed first
 	Times      int    // how many requests are hit; 0 means one, negative means all
 
-	Delay time.Duration // wait before anything else
+	Delay time.Duration   // wait before anything else
+	Until <-chan struct{} // wait for it to be closed, after that
 
 	// With a Status the request is not performed and this is the answer.
 	Status      int

@@ -116,6 +116,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if !pause(r.Context(), f.Delay) {
 			return
 		}
+		if f.Until != nil {
+			select {
+			case <-f.Until:
+			case <-r.Context().Done():
+				return
+			}
+		}
 		switch {
 		case f.CutBefore:
 			panic(http.ErrAbortHandler)
