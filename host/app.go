@@ -361,7 +361,7 @@ func (a *App) flow(session resilient.Session) *flow.Flow {
 				Attempts: a.o.Config.Resilient.RequestAttempts, Delay: a.o.Config.Resilient.RequestRetryDelay,
 				Factor: a.o.Config.Resilient.RequestRetryBackoff,
 			}},
-			Journal: effect.NewMemoryJournal(), MaxBlob: maxBlob(a.o.Config.Modules), Logger: a.log,
+			MaxBlob: maxBlob(a.o.Config.Modules), Logger: a.log,
 		}),
 		Ledger: ledger.NewMemory(),
 		Site: abi.Site{

@@ -33,7 +33,7 @@ func messageOf(action string) string {
 	return message
 }
 
-// MemoryJournal is a journal for tests and for hosts without a ledger.
+// MemoryJournal is a journal for tests; unknown outcomes stay in it for good.
 type MemoryJournal struct {
 	mu sync.Mutex
 	// open counts calls under way or unknown; old those of earlier runs.

@@ -153,7 +153,9 @@ func (c *Client) Paused() error { return c.login.paused() }
 
 // PauseLogin keeps the client from logging in for a while. It is for an account
 // that was refused by another way in; a session in force is not touched.
-func (c *Client) PauseLogin(pause time.Duration, refused *RefusedError) { c.login.pause(pause, refused) }
+func (c *Client) PauseLogin(pause time.Duration, refused *RefusedError) {
+	c.login.pause(pause, refused)
+}
 
 // Do performs one request. An answer of 401 ends the session: the client logs
 // in again, once for all requests that met it, and repeats the request once.
