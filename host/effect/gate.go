@@ -43,9 +43,10 @@ type gate struct {
 	reason  error
 	probes  int
 	probing bool
-	// until then nothing is sent; asked is why, where Retry-After did it.
-	until time.Time
-	asked error
+	// until then nothing is sent; asked is the time of Retry-After, and by whom.
+	until   time.Time
+	asked   time.Time
+	askedBy error
 	// changed is closed and replaced when waiting calls should look again.
 	changed chan struct{}
 }
@@ -66,7 +67,7 @@ func (g *gate) pass(ctx context.Context, w *waiter) (probe bool, err error) {
 		}
 		outage := Outage{Service: g.service, Since: g.since, Reason: g.reason, down: g.down}
 		if !g.down {
-			outage.Since, outage.Reason = now, g.asked
+			outage.Since, outage.Reason = now, g.askedBy
 		}
 		pause, changed := g.until.Sub(now), g.changed
 		g.mu.Unlock()
@@ -104,8 +105,8 @@ func (g *gate) report(probe bool, err error, down bool) {
 	}
 	var e *rest.Error
 	if errors.As(err, &e) && e.RetryAfter > 0 && failureOf(err) == Busy {
-		if until := now.Add(min(e.RetryAfter, maxRetryAfter)); until.After(g.until) {
-			g.until, g.asked = until, err
+		if asked := now.Add(min(e.RetryAfter, maxRetryAfter)); asked.After(g.until) {
+			g.until, g.asked, g.askedBy = asked, asked, err
 		}
 	}
 	switch {
@@ -122,7 +123,7 @@ func (g *gate) report(probe bool, err error, down bool) {
 		g.failures, g.served = 0, now
 		if g.down {
 			g.log.Info("service is back; actions that waited for it go on", "service", g.service, "down_for", now.Sub(g.since).Round(time.Second))
-			g.down, g.until = false, time.Time{}
+			g.down, g.until = false, g.asked
 			g.wake()
 		}
 	}

@@ -236,3 +236,29 @@ func TestAskFollowsThePolicy(t *testing.T) {
 		assert.ErrorIs(t, p.Ask(t.Context(), abi.Resilient, effect.Waiting{}, func(context.Context) error { return context.DeadlineExceeded }), context.DeadlineExceeded)
 	})
 }
+
+// A late answer to a call that was sent before does not undo what the service
+// asked for.
+func TestLateAnswerDoesNotOpenWhatRetryAfterShut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		p, _, _ := opened(t, func(n int, r rest.Request) (*rest.Response, error) {
+			switch {
+			case n == 1:
+				time.Sleep(20 * time.Second)
+			case n <= 6:
+				return nil, &rest.Error{Code: abi.CodeHTTP, Status: http.StatusServiceUnavailable, RetryAfter: 10 * time.Minute}
+			default:
+				assert.GreaterOrEqual(t, time.Since(begin), 10*time.Minute)
+			}
+			return fine("")
+		}, effect.Waiting{})
+		var group sync.WaitGroup
+		for i := range 6 {
+			group.Go(func() {
+				assert.Nil(t, perform(t, action(t, p, fmt.Sprint(i), effect.Waiting{Hold: time.Hour}), callOf(abi.ThreatQ, "a", true)).Error)
+			})
+		}
+		group.Wait()
+	})
+}

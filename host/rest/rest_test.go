@@ -144,6 +144,33 @@ func TestRefusedLoginIsNotRepeatedBeforeItsPause(t *testing.T) {
 	})
 }
 
+// The account was refused by another way in, such as STOMP: no login is added to
+// that, and a session in force goes on.
+func TestRefusalByAnotherWayPausesLogins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := accept()
+		c := rest.New(rest.Options{Service: "Resilient", Base: &url.URL{Scheme: "https", Host: "localhost"}, Authenticator: a})
+		assert.NoError(t, c.Paused())
+		elsewhere := &rest.RefusedError{Service: "the message broker", Text: "password is invalid"}
+		c.PauseLogin(5*time.Minute, elsewhere)
+		c.PauseLogin(time.Minute, elsewhere) // the longer one counts
+		var paused *rest.PausedError
+		require.ErrorAs(t, c.Paused(), &paused)
+		assert.ErrorContains(t, paused, "the message broker refused the login: password is invalid")
+		_, err := c.Session(t.Context())
+		assert.ErrorContains(t, err, "no login is tried before")
+		time.Sleep(5 * time.Minute)
+		assert.NoError(t, c.Paused())
+		_, err = c.Session(t.Context())
+		assert.NoError(t, err)
+
+		c.PauseLogin(time.Hour, elsewhere)
+		_, err = c.Session(t.Context())
+		assert.NoError(t, err)
+		assert.EqualValues(t, 1, a.logins.Load())
+	})
+}
+
 func TestErrorsSayHowFarTheRequestCame(t *testing.T) {
 	handler := func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
