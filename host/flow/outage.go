@@ -138,7 +138,7 @@ func (c *clock) goOn() {
 	c.outer.goOn()
 }
 
-// patientDirectory asks SOAR under the same policy as the calls of modules. The
+// patientDirectory waits for a SOAR that is down as the calls of modules do. The
 // outage of the action that asks comes with the context.
 type patientDirectory struct {
 	Directory
@@ -148,6 +148,11 @@ type patientDirectory struct {
 type outageKey struct{}
 
 func (d patientDirectory) ask(ctx context.Context, ask func(context.Context) error) error {
+	// Nearly all answers are remembered ones. They need no SOAR, and tell nothing of
+	// it: only what could not be answered is the gate's business.
+	if err := ask(ctx); err == nil || ctx.Err() != nil || !effect.Down(err) {
+		return err
+	}
 	var waiting effect.Waiting
 	if o, ok := ctx.Value(outageKey{}).(*outage); ok {
 		waiting = o.waiting()

@@ -196,3 +196,22 @@ func (noJournal) Begin(string, string) (bool, error) {
 	return false, errors.New("no space left on device")
 }
 func (noJournal) End(string, string) error { return nil }
+
+// What the directory remembers is told while SOAR is down, and is no sign that
+// SOAR is back.
+func TestRememberedNamesNeedNoSOAR(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, modules{module(t, "R", says(done))}, func(o *Options) { o.Hold = time.Hour })
+		down := func(context.Context) error {
+			return &rest.Error{Service: "Resilient", Code: abi.CodeUnreachable, Err: errors.New("connection refused")}
+		}
+		ask := func() error { return b.options.Performer.Ask(t.Context(), abi.Resilient, effect.Waiting{}, down) }
+		require.Error(t, ask())
+		begin := time.Now()
+		d := b.rule("m1", 1, 7)
+		b.handle(d)
+		assert.Zero(t, time.Since(begin))
+		assert.Equal(t, 1, d.acked())
+		assert.ErrorContains(t, ask(), "SOAR has been down since")
+	})
+}
