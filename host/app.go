@@ -332,14 +332,14 @@ func (a *App) connect(ctx context.Context) (resilient.Session, error) {
 }
 
 // checkThreatQ warns early about what would fail each action. ThreatQ may be
-// down when the host starts: actions then wait and report.
+// down when the host starts: actions then wait for it.
 func (a *App) checkThreatQ(ctx context.Context) {
 	if err := a.threatq.Check(ctx); err != nil && ctx.Err() == nil {
 		args := []any{"error", err}
 		if advice := config.ExplainTLS(err, a.o.Config.ThreatQ.Trust.Key); advice != "" {
 			args = append(args, "advice", advice)
 		}
-		a.log.Warn("ThreatQ does not answer as it should; actions will fail until it does", args...)
+		a.log.Warn("ThreatQ does not answer as it should; actions wait, or fail with the reason, until it does", args...)
 		return
 	}
 	a.log.Info("logged in to ThreatQ", "host", a.o.Config.ThreatQ.BaseURL.Host)

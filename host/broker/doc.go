@@ -10,8 +10,12 @@
 // how many unacknowledged messages the broker lets a session hold. A reply is a
 // SEND to the reply-to of a delivery with its correlation-id.
 //
+// Several hosts may read one destination. They share its messages, or, when all
+// are exclusive, one gets all of them and the others stand by.
+//
 // Promises. The connection is given up when the broker was silent for twice the
-// heart-beat agreed on, or when a write stands still, whatever the handler does.
+// heart-beat agreed on, or when a write stands still, whatever the handler does;
+// the broker can do the same, because we beat too.
 // Nothing in the hot path waits for the broker: no receipts, so a late one can
 // block nothing. Frames of one session are written in the order of the calls:
 // when Reply and then Ack were called for one delivery, the broker cannot have

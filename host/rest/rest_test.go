@@ -171,6 +171,28 @@ func TestRefusalByAnotherWayPausesLogins(t *testing.T) {
 	})
 }
 
+func TestRetryAfterIsReadInBothForms(t *testing.T) {
+	inAMinute := time.Now().Add(time.Minute).UTC().Format(http.TimeFormat)
+	for header, want := range map[string]time.Duration{
+		"7": 7 * time.Second, "99999999999": 24 * time.Hour, inAMinute: time.Minute,
+		"Fri, 31 Dec 1999 23:59:59 GMT": 0, "-5": 0, "0": 0, "soon": 0, "": 0,
+	} {
+		c := client(t, accept(), func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", header)
+			w.WriteHeader(http.StatusServiceUnavailable)
+		})
+		_, err := c.Do(t.Context(), rest.Request{Method: "GET", Path: "/x"})
+		var e *rest.Error
+		require.ErrorAs(t, err, &e, header)
+		if header == inAMinute {
+			assert.Greater(t, e.RetryAfter, 20*time.Second)
+			assert.LessOrEqual(t, e.RetryAfter, want)
+			continue
+		}
+		assert.Equal(t, want, e.RetryAfter, header)
+	}
+}
+
 func TestErrorsSayHowFarTheRequestCame(t *testing.T) {
 	handler := func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {

@@ -198,7 +198,7 @@ func (k *Kit) eventDescription(incident Incident) string {
 
 // createOnce posts the event. The call is not safe to repeat: when its outcome
 // is unknown we look first, and then try once more at most. There is no sleep in
-// a module; the look comes a turn later, which is a round trip at least.
+// a module; the host pauses before it tells of an unknown outcome.
 func (k *Kit) createOnce(body jsonvalue.Raw) *Event {
 	for last := false; ; last = true {
 		result := k.do(write("POST", "/api/events", body, false))
@@ -225,8 +225,9 @@ func (k *Kit) createOnce(body jsonvalue.Raw) *Event {
 // keepOldest looks once more after a create: another host process may have made
 // the event at the same time. Both keep the one with the lower id, and whoever
 // made the higher one deletes it again, if nothing is linked to it. It was made
-// a turn ago, so it is no older than a minute. Apart from tasks made twice in
-// this way it is the only delete of an object that the integration performs.
+// a turn ago: hardly a minute, unless ThreatQ was down since, and then it is the
+// links that tell. Apart from tasks made twice in this way it is the only delete
+// of an object that the integration performs.
 func (k *Kit) keepOldest(mine *Event) *Event {
 	oldest := k.FindEvent()
 	if oldest == nil {

@@ -109,7 +109,7 @@ func (f *FoundTasks) settle(tasks []Task, ensured []EnsuredTask, missing []int, 
 }
 
 // removeTask deletes the task that we made beside an older one, if nothing is
-// linked to it. It was made a turn ago, so it is no older than a minute.
+// linked to it. It was made a turn ago; see keepOldest.
 func (k *Kit) removeTask(mine, oldest int64) {
 	path := "/api/tasks/" + id(mine)
 	empty := true

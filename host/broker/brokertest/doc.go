@@ -8,7 +8,9 @@
 // ends, its unacknowledged messages go to the next consumer in their old order
 // with redelivered:true, and an ACK that comes after it is ignored. NACK moves a
 // message to ActiveMQ.DLQ. A refused login closes the connection; any other
-// ERROR frame leaves it open. Heart-beats come a little late. CONNECT and
+// ERROR frame leaves it open. Heart-beats come a little late, and a
+// client that promised some and is silent for longer is dropped. While a consumer
+// is exclusive (activemq.exclusive) the first of these gets all messages. CONNECT and
 // CONNECTED are not escaped. What is not marked persistent:true is kept all the
 // same, unlike ActiveMQ, when the broker is stopped and started.
 //
