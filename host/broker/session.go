@@ -101,8 +101,12 @@ func (b *Broker) open(ctx context.Context, subscribe bool) (*session, error) {
 		return fail(stage, err)
 	}
 
-	if o.TLS != nil {
-		secured := tls.Client(s.raw, o.TLS)
+	secure := o.TLS
+	if o.RenewTLS != nil {
+		secure = o.RenewTLS()
+	}
+	if secure != nil {
+		secured := tls.Client(s.raw, secure)
 		if err := secured.HandshakeContext(ctx); err != nil {
 			return abandon(StageTLS, err)
 		}

@@ -16,6 +16,7 @@ import (
 
 // performance is one action being played: the message's own, or a sub-action.
 type performance struct {
+	setup  *Setup
 	action *abi.Action
 	module Module
 	token  string
@@ -63,7 +64,7 @@ func (f *Flow) play(ctx context.Context, p *performance) outcome {
 		defer f.exclusive.leave(p.action.Name)
 	}
 	limits := LimitsOf(m)
-	scope := f.o.Performer.Open(effect.ScopeOptions{
+	scope := p.setup.Performer.Open(effect.ScopeOptions{
 		Action: p.action.ID, Permits: p.module.Permits(), ContextToken: p.token,
 		MaxCalls: limits.Calls, MaxTurnCalls: limits.TurnCalls,
 	})
@@ -90,7 +91,7 @@ func (f *Flow) play(ctx context.Context, p *performance) outcome {
 // turns asks the module until it replies or fails.
 func (f *Flow) turns(ctx context.Context, p *performance, scope *effect.Scope, who *holder) (outcome, error) {
 	m := p.module.Manifest()
-	in := f.newInput(p)
+	in := newInput(p)
 	seed := SeedOf(p.action.ID)
 	turns := LimitsOf(m).Turns
 	for turn := 1; turn <= turns; turn++ {
@@ -242,13 +243,14 @@ func (f *Flow) subAction(p *performance, s abi.SubAction) (*performance, error) 
 	if err := checkSubAction(m, s, p.subIDs, p.lane, p.noLane); err != nil {
 		return nil, err
 	}
-	module := f.o.Modules.Find(abi.KindRule, s.Rule)
+	module := p.setup.Modules.Find(abi.KindRule, s.Rule)
 	if module == nil {
 		return nil, subActionError(m, s, abi.CodeRouting, "no installed module handles %s", s.Rule)
 	}
 	rule := module.Manifest().Rule(s.Rule)
 	p.subIDs[s.ID] = true
 	return &performance{
+		setup: p.setup,
 		action: &abi.Action{
 			ID: p.action.ID + "/" + s.ID, Kind: abi.KindRule, Name: s.Rule, Title: rule.Title, Object: rule.Object,
 			IncidentID: s.IncidentID, TaskID: s.TaskID, ArtifactID: s.ArtifactID, Fields: s.Fields,
