@@ -139,6 +139,7 @@ else $APP_CONFIG_FILE, else ./app.config, else ~/.resilient/app.config.`,
 		p.runCommand(),
 		p.configCommand(),
 		p.customizeCommand(),
+		p.serviceCommand(),
 		p.pluginCommand(),
 		p.versionCommand(),
 	)

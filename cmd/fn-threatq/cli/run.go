@@ -116,8 +116,7 @@ func (p *program) serve(ctx context.Context, f runFlags) error {
 		}
 		log.Debug("prepared", "took", time.Since(begin).Round(time.Millisecond))
 		ctx, stop := context.WithCancel(ctx)
-		defer stop()
-		hangups := sync.WaitGroup{}
+		var hangups sync.WaitGroup
 		defer hangups.Wait()
 		hangups.Go(func() { p.onHangup(ctx, hangup, stop, app, log, &wanted, f.level != "") })
 		defer stop()
