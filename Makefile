@@ -5,7 +5,7 @@ PLUGINS := $(wildcard plugins/*/module)
 # Fuzz targets run this long each in `make fuzz`.
 FUZZTIME ?= 20s
 
-.PHONY: help demo test warm lab build plugins check fmt test-activemq bench fuzz generate clean
+.PHONY: help demo test warm lab build plugins check fmt test-activemq dist test-package bench fuzz generate clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -50,6 +50,13 @@ generate: ## rewrite what is generated: the configuration table, the reference o
 test-activemq: warm ## the broker and end-to-end suites on a real ActiveMQ over TLS
 	@tools/activemq/activemq.sh check
 	$(GO) test -race -tags activemq -timeout 20m ./host/broker ./host/e2e
+
+dist: plugins ## the release: static programs, Debian packages, bill of materials, checksums: bin/dist
+	$(GO) run ./tools/package -out bin/dist
+
+test-package: plugins ## the release is reproducible, its package installs, its unit is sound
+	$(GO) run ./tools/package -out bin/dist -reproducible
+	@tools/package/test.sh bin/dist
 
 bench: build ## figures of one run, as ratios
 	$(GO) run ./tools/bench
