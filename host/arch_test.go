@@ -84,6 +84,7 @@ var directions = []struct{ of, may, reason string }{
 	{`plugins/[a-z-]+/module`, `abi/guest|plugins/[a-z-]+`, "main only registers its rules"},
 	{`plugins/[a-z-]+`, `abi|abi/guest(/.*)?|plugins/kit(/.*)?`, "a guest is built of the ABI alone, as one of a stranger is"},
 
+	{`tools/package`, `cmd/[a-z-]+/cli|host`, "man pages, completion and the unit file follow from the commands"},
 	{`tools/.*`, `abi(/.*)?|host(/.*)?|tools/.*`, "tools may use everything but the plugins, which they know as files"},
 }
 

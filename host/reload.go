@@ -84,6 +84,10 @@ func (a *App) Reload(ctx context.Context, load func() (*config.Config, error)) (
 	if !next.Resilient.StompEnabled {
 		return ErrStompOff
 	}
+	// A login that was begun would go on when the host has stopped meanwhile.
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	a.redact.Add(next.Secrets()...)
 	fresh, err := a.prepare(ctx, next)
 	if err != nil {
