@@ -40,11 +40,11 @@ type service struct {
 }
 
 func (s *service) rootFlag(c *cobra.Command) {
-	c.Flags().StringVar(&s.root, "root", "", "the folder that stands for /")
+	c.Flags().StringVar(&s.root, "root", "/", "the folder that stands for /")
 	_ = c.Flags().MarkHidden("root")
 }
 
-func (s *service) path(absolute string) string { return filepath.Join("/", s.root, absolute) }
+func (s *service) path(absolute string) string { return filepath.Join(s.root, absolute) }
 
 func (s *service) unit() string { return filepath.Join(unitFolder, unitName) }
 
