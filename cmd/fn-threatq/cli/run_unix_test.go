@@ -87,7 +87,7 @@ func TestHangupReloads(t *testing.T) {
 	require.NoError(t, err)
 	rewrite := func(text string) { require.NoError(t, os.WriteFile(r.path, []byte(text), 0o600)) }
 
-	rewrite(strings.Replace(string(good), "password=c4nary-tq", "password=c4nary-wrong\nhots=x", 1))
+	rewrite(strings.Replace(string(good), "password=c4nary-tq", "password=c4nary-wrong", 1))
 	hangUp(t)
 	r.says("not reloaded: ThreatQ: ")
 	rewrite("[resilient]\nport=many\n")
