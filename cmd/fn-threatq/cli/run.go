@@ -154,6 +154,7 @@ func (p *program) onHangup(ctx context.Context, hangup <-chan os.Signal, stop fu
 			warn(log, c)
 			if !fixedLevel {
 				wanted.Set(c.Log.Level)
+				log.Debug("the log has a level", "least", wanted.Level().String())
 			}
 		case errors.As(err, &mistakes):
 			for _, m := range mistakes.Problems {
