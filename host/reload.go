@@ -93,8 +93,34 @@ func (a *App) Reload(ctx context.Context, load func() (*config.Config, error)) (
 	if err != nil {
 		return err
 	}
+	// A module that cannot be used changes nothing there either.
+	changes, err := a.catalog.Reload(ctx)
+	if err != nil {
+		return errors.Join(fmt.Errorf("modules: %w", err), a.discard(fresh))
+	}
+	for _, c := range changes {
+		if c.Err != nil {
+			a.log.Error("a module is not used; the one in use stays", "module", c.Module, "error", c.Err)
+			continue
+		}
+		a.log.Info("module exchanged", "module", c.Module, "from", c.From, "to", c.To)
+	}
 	a.exchange(fresh)
 	return nil
+}
+
+// discard closes the clients that prepare has made.
+func (a *App) discard(fresh *live) (err error) {
+	was := a.live.Load()
+	if fresh.threatq.client != was.threatq.client {
+		fresh.threatq.client.Close()
+	}
+	if fresh.soar.client != was.soar.client {
+		ctx, cancel := context.WithTimeout(context.Background(), a.o.DrainTime)
+		defer cancel()
+		err = fresh.soar.client.Close(ctx)
+	}
+	return err
 }
 
 // prepare makes what differs from the current state; it changes nothing.
@@ -123,17 +149,13 @@ func (a *App) prepare(ctx context.Context, next *config.Config) (*live, error) {
 			err = fmt.Errorf("%s is now organization %d and was %d: restart the host", r.Org, fresh.session.OrgID, was.session.OrgID)
 		}
 		if err != nil {
-			return nil, errors.Join(explained(fmt.Errorf("SOAR: %w", err), r.Trust), soar.client.Close(context.WithoutCancel(ctx)))
+			return nil, errors.Join(explained(fmt.Errorf("SOAR: %w", err), r.Trust), a.discard(&fresh))
 		}
 	}
 	if !reflect.DeepEqual(was.config.ThreatQ, t) || !sameTrust(was.threatq.trust, tq.trust) {
 		fresh.threatq = tq
 		if err := tq.client.Check(ctx); err != nil {
-			tq.client.Close()
-			if fresh.soar.client != was.soar.client {
-				err = errors.Join(err, soar.client.Close(context.WithoutCancel(ctx)))
-			}
-			return nil, explained(fmt.Errorf("ThreatQ: %w", err), t.Trust)
+			return nil, errors.Join(explained(fmt.Errorf("ThreatQ: %w", err), t.Trust), a.discard(&fresh))
 		}
 	}
 	return &fresh, nil
