@@ -60,7 +60,7 @@ func (c *Customizer) Close(ctx context.Context) error { return c.app.Close(ctx) 
 
 // Read asks SOAR for what there is; see provision.Read.
 func (c *Customizer) Read(ctx context.Context) (*provision.Server, error) {
-	return provision.Read(ctx, c.app.soar, c.document)
+	return provision.Read(ctx, c.app.soar(), c.document)
 }
 
 // Plan says what an import would change of what was read.
@@ -70,10 +70,10 @@ func (c *Customizer) Plan(s *provision.Server, o provision.Options) *provision.P
 
 // Apply does what the plan says and looks whether it was done; see provision.Plan.Apply.
 func (c *Customizer) Apply(ctx context.Context, p *provision.Plan, s *provision.Server, accept func(warnings []string) error) error {
-	if err := p.Apply(ctx, c.app.soar, s, accept); err != nil {
+	if err := p.Apply(ctx, c.app.soar(), s, accept); err != nil {
 		return err
 	}
-	return provision.Verify(ctx, c.app.soar, c.document)
+	return provision.Verify(ctx, c.app.soar(), c.document)
 }
 
 // Former lists what versions before 1.1.0 have left.
@@ -83,5 +83,5 @@ func (c *Customizer) Former(s *provision.Server) []provision.Former {
 
 // Remove deletes it; see provision.Remove.
 func (c *Customizer) Remove(ctx context.Context, s *provision.Server, former []provision.Former, told func(provision.Former, error)) error {
-	return provision.Remove(ctx, c.app.soar, s.Account, former, told)
+	return provision.Remove(ctx, c.app.soar(), s.Account, former, told)
 }

@@ -22,7 +22,7 @@ func ExitCodes() []CodeMeaning {
 		{ExitLocked, "another host holds the lock", false},
 		{ExitDeclined, "a question was answered with no, or there was nobody to ask (`--yes`)", false},
 		{ExitForbidden, "the account lacks a right", false},
-		{ExitRefused, "the server refused a change, such as an import", false},
+		{ExitRefused, "the server refused a change, such as an import, or would refuse it: a conflict, a SOAR older than 35, a function in use", false},
 		{ExitUnreachable, "SOAR answered with what cannot pass by itself, such as 404", true},
 		{ExitUnauthorized, "SOAR refused the login", false},
 		{ExitNoCertificate, "a certificate file cannot be used", false},

@@ -37,6 +37,9 @@ type live struct {
 	cold []string
 }
 
+// soar is the client of SOAR in force.
+func (a *App) soar() *resilient.Client { return a.live.Load().soar.client }
+
 // service is a client of one of the two services.
 type service[C any] struct {
 	client C
