@@ -18,6 +18,7 @@ const stableAfter = 30 * time.Second
 // from any goroutine.
 type Broker struct {
 	options Options
+	passing bool // it only looks: its deliveries are not acknowledged
 
 	handing sync.Mutex // held while the handler runs
 	stopped bool       // guarded by handing

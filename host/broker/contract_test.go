@@ -81,6 +81,9 @@ func contract(t *testing.T, w world) {
 		{"EndedSubscription", contractEndedSubscription},
 		{"NackMovesAway", contractNackMovesAway},
 		{"HeartBeats", contractHeartBeats},
+		{"Browse", contractBrowse},
+		{"BrowseRefused", contractBrowseRefused},
+		{"Probe", contractProbe},
 		{"RestartMidStream", contractRestartMidStream}, // last: it ends the others' connections
 	}
 	for _, part := range parts {

@@ -262,7 +262,7 @@ func (s *session) read() {
 		case frame.MESSAGE:
 			s.lastError = nil // it goes on
 			d := newDelivery(s.broker, s, f)
-			if d.MessageID == "" || d.ackID == "" {
+			if d.MessageID == "" || d.ackID == "" && !s.broker.passing {
 				s.broker.options.Logger.Error("message without message-id or ack header",
 					slog.Any("message", d), slog.String("destination", d.Destination))
 			}

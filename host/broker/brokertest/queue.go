@@ -44,6 +44,7 @@ type subscription struct {
 	queue    *queue
 	auto     bool
 	prefetch int
+	none     bool                // its selector matches nothing
 	unacked  map[string]*Message // by ack header
 }
 
@@ -112,7 +113,7 @@ func (s *Server) dispatchLocked(q *queue) {
 	for idle := 0; len(q.ready) > 0 && idle < len(q.consumers); {
 		q.next++
 		sub := q.consumers[q.next%len(q.consumers)]
-		if len(sub.unacked) >= sub.prefetch {
+		if sub.none || len(sub.unacked) >= sub.prefetch {
 			idle++
 			continue
 		}
@@ -151,7 +152,7 @@ func (s *Server) deliveryFrame(sub *subscription, m *Message, ack string) *frame
 
 func (s *Server) subscribeLocked(c *conn, f *frame.Frame) {
 	prefetch, err := strconv.Atoi(f.Header.Get("activemq.prefetchSize"))
-	if err != nil || prefetch < 1 {
+	if err != nil || prefetch < 0 {
 		prefetch = defaultPrefetch
 	}
 	sub := &subscription{
@@ -160,10 +161,28 @@ func (s *Server) subscribeLocked(c *conn, f *frame.Frame) {
 		queue:    s.queueLocked(queueName(f.Header.Get(frame.Destination))),
 		auto:     !strings.HasPrefix(f.Header.Get(frame.Ack), "client"),
 		prefetch: prefetch,
+		none:     f.Header.Get("selector") == "FALSE",
 		unacked:  map[string]*Message{},
 	}
 	c.subscriptions = append(c.subscriptions, sub)
 	sub.queue.consumers = append(sub.queue.consumers, sub)
+}
+
+// browseLocked is a SUBSCRIBE with browser:true: copies of all messages, those
+// that consumers hold too, and an empty MESSAGE that says browser:end. The
+// prefetch is not honoured, as on ActiveMQ with ack:auto.
+func (s *Server) browseLocked(c *conn, f *frame.Frame) {
+	q := s.queueLocked(queueName(f.Header.Get(frame.Destination)))
+	all := slices.Clone(q.ready)
+	for _, sub := range q.consumers {
+		all = slices.AppendSeq(all, maps.Values(sub.unacked))
+	}
+	slices.SortFunc(all, func(a, b *Message) int { return a.sequence - b.sequence })
+	sub := &subscription{conn: c, id: f.Header.Get(frame.Id), queue: q, auto: true}
+	for _, m := range all {
+		c.send(s.deliveryFrame(sub, m, ""))
+	}
+	c.send(frame.New(frame.MESSAGE, frame.Subscription, sub.id, frame.Destination, reported(q.name), frame.MessageId, "0", "browser", "end"))
 }
 
 func (s *Server) endSubscriptionLocked(sub *subscription) {
