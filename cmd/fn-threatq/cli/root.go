@@ -141,6 +141,7 @@ else $APP_CONFIG_FILE, else ./app.config, else ~/.resilient/app.config.`,
 		p.customizeCommand(),
 		p.serviceCommand(),
 		p.pluginCommand(),
+		p.listCommand(),
 		p.versionCommand(),
 	)
 	return root
