@@ -47,9 +47,9 @@ check: plugins ## format, vet, linter, tidy, generated files, import directions
 generate: ## rewrite what is generated: the configuration table, the reference of the rules
 	$(GO) run ./tools/gendocs
 
-test-activemq: warm ## the broker and end-to-end suites on a real ActiveMQ over TLS
+test-activemq: warm ## the broker, queue and end-to-end suites on a real ActiveMQ over TLS
 	@tools/activemq/activemq.sh check
-	$(GO) test -race -tags activemq -timeout 20m ./host/broker ./host/e2e
+	$(GO) test -race -tags activemq -timeout 20m ./host/broker ./host/queue ./host/e2e
 
 dist: plugins ## the release: static programs, Debian packages, bill of materials, checksums: bin/dist
 	$(GO) run ./tools/package -out bin/dist

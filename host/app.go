@@ -41,6 +41,11 @@ const Version = "1.1.0"
 // destination is the programmatic name of the message destination.
 const destination = "fn_threatq"
 
+// queueName is what the broker calls the message destination of an organization.
+func queueName(s resilient.Session) string {
+	return "actions." + strconv.FormatInt(s.OrgID, 10) + "." + destination
+}
+
 // Options of an App.
 type Options struct {
 	Config *config.Config
@@ -252,7 +257,7 @@ func (a *App) Run(ctx context.Context) error {
 		}
 		return err
 	}
-	queue := "actions." + strconv.FormatInt(session.OrgID, 10) + "." + destination
+	queue := queueName(session)
 	a.log.Info("logged in to SOAR", "organization", session.OrgName, "organization_id", session.OrgID,
 		"account", session.Account.Name, "account_type", string(session.Account.Type))
 	a.checkThreatQ(ctx)
@@ -324,12 +329,7 @@ func (a *App) tryModules(ctx context.Context) (end func()) {
 // with growing pauses; what a person must mend ends the process.
 func (a *App) connect(ctx context.Context) (resilient.Session, error) {
 	for attempt := 0; ; attempt++ {
-		session, err := a.live.Load().soar.client.Connect(ctx)
-		if err != nil {
-			if advice := config.ExplainTLS(err, a.o.Config.Resilient.Trust.Key); advice != "" {
-				err = fmt.Errorf("%w: %s", err, advice)
-			}
-		}
+		session, err := a.login(ctx)
 		if err == nil || ctx.Err() != nil || !passes(err) {
 			return session, err
 		}
@@ -343,6 +343,17 @@ func (a *App) connect(ctx context.Context) (resilient.Session, error) {
 			return resilient.Session{}, ctx.Err()
 		}
 	}
+}
+
+// login makes one attempt to connect to SOAR.
+func (a *App) login(ctx context.Context) (resilient.Session, error) {
+	session, err := a.soar().Connect(ctx)
+	if err != nil {
+		if advice := config.ExplainTLS(err, a.o.Config.Resilient.Trust.Key); advice != "" {
+			err = fmt.Errorf("%w: %s", err, advice)
+		}
+	}
+	return session, err
 }
 
 // checkThreatQ warns early about what would fail each action. ThreatQ may be
@@ -399,8 +410,15 @@ func maxBlob(settings map[string]string) int64 {
 
 // broker makes the STOMP session.
 func (a *App) broker(queue string) (*broker.Broker, error) {
+	o := a.brokerOptions(queue)
+	o.OnState = func(s broker.State) { a.brokerState(queue, s) }
+	return broker.New(o)
+}
+
+// brokerOptions are what a session at the broker needs.
+func (a *App) brokerOptions(queue string) broker.Options {
 	r := a.o.Config.Resilient
-	return broker.New(broker.Options{
+	return broker.Options{
 		Addr: net.JoinHostPort(r.StompHost, strconv.Itoa(r.StompPort)), HostHeader: r.StompHost,
 		RenewTLS: func() *tls.Config { return a.live.Load().stomp },
 		Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -411,8 +429,7 @@ func (a *App) broker(queue string) (*broker.Broker, error) {
 			return name, passcode.Reveal(), nil
 		},
 		Destination: queue, Prefetch: r.Prefetch, ConnectTimeout: r.StompTimeout, Logger: a.log,
-		OnState: func(s broker.State) { a.brokerState(queue, s) },
-	})
+	}
 }
 
 // brokerState announces the first subscription. Before that, a certificate

@@ -3,12 +3,10 @@ package host
 import (
 	"context"
 	"io/fs"
-	"log/slog"
 
 	"fn-threatq/abi/manifest"
 	"fn-threatq/host/catalog"
 	"fn-threatq/host/provision"
-	"fn-threatq/host/secret"
 )
 
 // CustomizationDocument is the import document of the installed modules, or of the
@@ -37,19 +35,12 @@ type Customizer struct {
 // NewCustomizer prepares what needs no network, for all modules or the named ones. Of
 // the options it takes Config, Logger, Redactor and Modules.
 func NewCustomizer(o Options, only []string) (*Customizer, error) {
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	if o.Redactor == nil {
-		o.Redactor = secret.NewRedactor()
-	}
-	o.Redactor.Add(o.Config.Secrets()...)
 	document, err := CustomizationDocument(o.Modules, only)
 	if err != nil {
 		return nil, err
 	}
-	a := &App{o: o, redact: o.Redactor, log: slog.New(o.Redactor.Handler(o.Logger.Handler()))}
-	if err := a.clients(); err != nil {
+	a, err := clientApp(o)
+	if err != nil {
 		return nil, err
 	}
 	return &Customizer{a, document}, nil

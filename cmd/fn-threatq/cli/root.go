@@ -141,7 +141,9 @@ else $APP_CONFIG_FILE, else ./app.config, else ~/.resilient/app.config.`,
 		p.customizeCommand(),
 		p.serviceCommand(),
 		p.pluginCommand(),
+		p.selftestCommand(),
 		p.listCommand(),
+		p.queueCommand(),
 		p.versionCommand(),
 	)
 	return root
