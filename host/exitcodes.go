@@ -15,7 +15,7 @@ type CodeMeaning struct {
 func ExitCodes() []CodeMeaning {
 	return []CodeMeaning{
 		{ExitOK, "ended in order (SIGINT, SIGTERM)", false},
-		{ExitFailure, "a fault that has no code of its own; `config check` found mistakes", true},
+		{ExitFailure, "a fault that has no code of its own; `config check` found mistakes; `selftest`: ThreatQ, or the server has none of the rules or functions; `queue drain`: some messages were missing, or the session was lost", true},
 		{ExitUsage, "wrong arguments", false},
 		{ExitConfig, "the configuration has mistakes, or `stomp=0` leaves nothing to do", false},
 		{ExitModules, "a module is missing or refused", false},
@@ -30,7 +30,7 @@ func ExitCodes() []CodeMeaning {
 		{ExitOrganization, "the organization is not there or switched off, or its actions are disabled", false},
 		{ExitStompError, "the broker refused the session for another reason", true},
 		{ExitStompLogin, "the broker refused the login", false},
-		{ExitStompForbidden, "the account may not read the message destination", false},
+		{ExitStompForbidden, "the message destination is missing or a topic, or the account may not read it", false},
 		{ExitInterrupted, "ended by Ctrl-C in the middle of a command other than `run`", false},
 	}
 }
