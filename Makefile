@@ -5,7 +5,7 @@ PLUGINS := $(wildcard plugins/*/module)
 # Fuzz targets run this long each in `make fuzz`.
 FUZZTIME ?= 20s
 
-.PHONY: help demo test warm lab build plugins check fmt test-activemq bench fuzz generate clean
+.PHONY: help demo test warm lab build plugins check fmt test-activemq dist test-package bench fuzz generate clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -47,9 +47,16 @@ check: plugins ## format, vet, linter, tidy, generated files, import directions
 generate: ## rewrite what is generated: the configuration table, the reference of the rules
 	$(GO) run ./tools/gendocs
 
-test-activemq: warm ## the broker and end-to-end suites on a real ActiveMQ over TLS
+test-activemq: warm ## the broker, queue and end-to-end suites on a real ActiveMQ over TLS
 	@tools/activemq/activemq.sh check
-	$(GO) test -race -tags activemq -timeout 20m ./host/broker ./host/e2e
+	$(GO) test -race -tags activemq -timeout 20m ./host/broker ./host/queue ./host/e2e
+
+dist: plugins ## the release: static programs, Debian packages, bill of materials, checksums: bin/dist
+	$(GO) run ./tools/package -out bin/dist
+
+test-package: plugins ## the release is reproducible, its package installs, its unit is sound
+	$(GO) run ./tools/package -out bin/dist -reproducible
+	@tools/package/test.sh bin/dist
 
 bench: build ## figures of one run, as ratios
 	$(GO) run ./tools/bench

@@ -8,6 +8,7 @@ package host
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,13 +21,12 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"fn-threatq/abi"
 	"fn-threatq/host/broker"
 	"fn-threatq/host/catalog"
 	"fn-threatq/host/config"
-	"fn-threatq/host/effect"
 	"fn-threatq/host/flow"
 	"fn-threatq/host/ledger"
 	"fn-threatq/host/resilient"
@@ -40,6 +40,11 @@ const Version = "1.1.0"
 
 // destination is the programmatic name of the message destination.
 const destination = "fn_threatq"
+
+// queueName is what the broker calls the message destination of an organization.
+func queueName(s resilient.Session) string {
+	return "actions." + strconv.FormatInt(s.OrgID, 10) + "." + destination
+}
 
 // Options of an App.
 type Options struct {
@@ -62,6 +67,8 @@ type Options struct {
 	// TrialDelay passes after the app is ready, until it looks at all modules;
 	// 0 = 5 s. The first moments belong to the actions that have waited.
 	TrialDelay time.Duration
+	// Notifier tells the service manager of the state; nil for none.
+	Notifier *Notifier
 }
 
 // App is one host process.
@@ -71,8 +78,13 @@ type App struct {
 	redact  *secret.Redactor
 	box     *sandbox.Sandbox
 	catalog *catalog.Catalog
-	soar    *resilient.Client
-	threatq *threatq.Client
+	actions *flow.Flow
+
+	// live is exchanged by Reload, one at a time; retiring closes what it replaced.
+	live      atomic.Pointer[live]
+	reloading sync.Mutex
+	closed    bool // guarded by reloading
+	retiring  sync.WaitGroup
 
 	ready     chan struct{}
 	readyOnce sync.Once
@@ -129,58 +141,55 @@ func New(ctx context.Context, o Options) (*App, error) {
 	return a, nil
 }
 
-// folders fills in the default folders.
-func (a *App) folders() error {
-	if a.o.CacheDir == "" {
-		cache, err := os.UserCacheDir()
-		if err != nil {
-			return fmt.Errorf("no folder for compiled modules: %w: set XDG_CACHE_HOME", err)
-		}
-		a.o.CacheDir = filepath.Join(cache, "fn-threatq")
+// clients makes the two REST clients; neither connects yet.
+func (a *App) clients() error {
+	l := &live{config: a.o.Config}
+	var err error
+	if l.soar, err = a.soarClient(l.config); err != nil {
+		return err
 	}
-	if a.o.StateDir == "" {
-		state := os.Getenv("XDG_STATE_HOME")
-		if state == "" {
-			home, err := os.UserHomeDir()
-			if err != nil {
-				return fmt.Errorf("no folder for dead letters: %w: set XDG_STATE_HOME", err)
-			}
-			state = filepath.Join(home, ".local", "state")
-		}
-		a.o.StateDir = filepath.Join(state, "fn-threatq")
+	if l.threatq, err = a.threatqClient(l.config); err != nil {
+		return err
 	}
+	r := l.config.Resilient
+	if l.stomp, err = r.StompTrust.TLSConfig(r.StompHost); err != nil {
+		return err
+	}
+	a.live.Store(l)
 	return nil
 }
 
-// clients makes the two REST clients; neither connects yet.
-func (a *App) clients() error {
-	c := a.o.Config
-	agent := "fn-threatq/" + Version
+const userAgent = "fn-threatq/" + Version
+
+func (a *App) soarClient(c *config.Config) (service[*resilient.Client], error) {
 	r := c.Resilient
 	trust, err := r.Trust.TLSConfig(r.Host)
 	if err != nil {
-		return err
+		return service[*resilient.Client]{}, err
 	}
-	soar := resilient.Options{
+	o := resilient.Options{
 		Base: siteURL(r.Host, r.Port).JoinPath(r.ResourcePrefix), TLS: trust, Proxy: r.Proxy.ForRequest,
-		Org: r.Org, OnTokens: a.tokens, Timeout: r.RequestTimeout, UserAgent: agent, Logger: a.log,
+		Org: r.Org, OnTokens: a.tokens, Timeout: r.RequestTimeout, UserAgent: userAgent, Logger: a.log,
 	}
 	if r.UsesAPIKey() {
-		soar.APIKeyID, soar.APIKeySecret = r.APIKeyID, r.APIKeySecret.Reveal
+		o.APIKeyID, o.APIKeySecret = r.APIKeyID, r.APIKeySecret.Reveal
 	} else {
-		soar.Email, soar.Password = r.Email, r.Password.Reveal
+		o.Email, o.Password = r.Email, r.Password.Reveal
 	}
-	a.soar = resilient.New(soar)
+	return service[*resilient.Client]{client: resilient.New(o), trust: trust}, nil
+}
+
+func (a *App) threatqClient(c *config.Config) (service[*threatq.Client], error) {
 	t := c.ThreatQ
-	if trust, err = t.Trust.TLSConfig(t.BaseURL.Hostname()); err != nil {
-		return err
+	trust, err := t.Trust.TLSConfig(t.BaseURL.Hostname())
+	if err != nil {
+		return service[*threatq.Client]{}, err
 	}
-	a.threatq = threatq.New(threatq.Options{
+	return service[*threatq.Client]{trust: trust, client: threatq.New(threatq.Options{
 		Base: t.BaseURL, TLS: trust, Proxy: t.Proxy.ForRequest,
 		Username: t.Username, Password: t.Password.Reveal, ClientID: t.CID.Reveal,
-		OnTokens: a.tokens, Timeout: t.RequestTimeout, UserAgent: agent, Logger: a.log,
-	})
-	return nil
+		OnTokens: a.tokens, Timeout: t.RequestTimeout, UserAgent: userAgent, Logger: a.log,
+	})}, nil
 }
 
 // siteURL is https://host[:port], without the port that https implies.
@@ -215,8 +224,14 @@ func (a *App) Ready() <-chan struct{} { return a.ready }
 
 // Close frees what New made.
 func (a *App) Close(ctx context.Context) error {
-	a.threatq.Close()
-	err := a.soar.Close(ctx)
+	// A reload that is under way has seen the end of its context.
+	a.reloading.Lock()
+	defer a.reloading.Unlock()
+	a.closed = true
+	a.retiring.Wait()
+	l := a.live.Load()
+	l.threatq.client.Close()
+	err := l.soar.client.Close(ctx)
 	if a.box != nil {
 		err = errors.Join(err, a.box.Close(ctx))
 	}
@@ -242,32 +257,35 @@ func (a *App) Run(ctx context.Context) error {
 		}
 		return err
 	}
-	queue := "actions." + strconv.FormatInt(session.OrgID, 10) + "." + destination
+	queue := queueName(session)
 	a.log.Info("logged in to SOAR", "organization", session.OrgName, "organization_id", session.OrgID,
 		"account", session.Account.Name, "account_type", string(session.Account.Type))
 	a.checkThreatQ(ctx)
 
-	actions := a.flow(session)
+	a.actions = a.flow(session)
 	b, err := a.broker(queue)
 	if err != nil {
 		return err
 	}
 	ended := make(chan error, 1)
 	go func() {
-		ended <- b.Run(alive, func(d *broker.Delivery) { actions.Handle(delivery{d}) })
+		ended <- b.Run(alive, func(d *broker.Delivery) { a.actions.Handle(delivery{d}) })
 	}()
 	endTrial := a.tryModules(ctx)
 	defer endTrial()
+	endWatch := a.watch(alive, func(ctx context.Context) error { a.actions.Ping(); return b.Ping(ctx) })
+	defer endWatch()
 	select {
 	case err = <-ended:
 	case err = <-a.unfit:
 	case <-ctx.Done():
 		a.log.Info("stopping: running actions finish, the rest stays with the broker")
+		a.notify("STOPPING=1", status("stopping: running actions finish"))
 		b.StopReceiving()
 	}
 	limit, cancel := context.WithTimeout(alive, a.o.DrainTime)
 	defer cancel()
-	if drained := actions.Drain(limit); drained != nil {
+	if drained := a.actions.Drain(limit); drained != nil {
 		a.log.Warn("some actions did not end in time; the broker will deliver them again", "limit", a.o.DrainTime)
 	}
 	closing, cancelClosing := context.WithTimeout(alive, time.Second)
@@ -311,16 +329,12 @@ func (a *App) tryModules(ctx context.Context) (end func()) {
 // with growing pauses; what a person must mend ends the process.
 func (a *App) connect(ctx context.Context) (resilient.Session, error) {
 	for attempt := 0; ; attempt++ {
-		session, err := a.soar.Connect(ctx)
-		if err != nil {
-			if advice := config.ExplainTLS(err, a.o.Config.Resilient.Trust.Key); advice != "" {
-				err = fmt.Errorf("%w: %s", err, advice)
-			}
-		}
+		session, err := a.login(ctx)
 		if err == nil || ctx.Err() != nil || !passes(err) {
 			return session, err
 		}
 		pause := broker.DefaultBackoff(attempt)
+		a.notify(status("SOAR is not reachable, trying again: %s", err))
 		a.log.Warn("SOAR is not reachable; trying again", "error", err, "in", pause.Round(time.Millisecond),
 			"advice", "check host, port and proxy in [resilient], and the firewall")
 		select {
@@ -331,10 +345,21 @@ func (a *App) connect(ctx context.Context) (resilient.Session, error) {
 	}
 }
 
+// login makes one attempt to connect to SOAR.
+func (a *App) login(ctx context.Context) (resilient.Session, error) {
+	session, err := a.soar().Connect(ctx)
+	if err != nil {
+		if advice := config.ExplainTLS(err, a.o.Config.Resilient.Trust.Key); advice != "" {
+			err = fmt.Errorf("%w: %s", err, advice)
+		}
+	}
+	return session, err
+}
+
 // checkThreatQ warns early about what would fail each action. ThreatQ may be
 // down when the host starts: actions then wait for it.
 func (a *App) checkThreatQ(ctx context.Context) {
-	if err := a.threatq.Check(ctx); err != nil && ctx.Err() == nil {
+	if err := a.live.Load().threatq.client.Check(ctx); err != nil && ctx.Err() == nil {
 		args := []any{"error", err}
 		if advice := config.ExplainTLS(err, a.o.Config.ThreatQ.Trust.Key); advice != "" {
 			args = append(args, "advice", advice)
@@ -352,27 +377,15 @@ func (a *App) flow(session resilient.Session) *flow.Flow {
 		name = "localhost"
 	}
 	letters := ledger.DeadLetters{Dir: filepath.Join(a.o.StateDir, "dead-letters")}
+	l := *a.live.Load()
+	l.session = session
+	a.live.Store(&l)
+	s := a.setup(&l)
 	return flow.New(flow.Options{
-		Modules:   a.catalog,
-		Directory: directory{a.soar.Directory()},
-		Performer: effect.New(effect.Options{
-			Clients: map[string]effect.Client{abi.ThreatQ: a.threatq, abi.Resilient: a.soar},
-			Retry: map[string]effect.Retry{abi.Resilient: {
-				Attempts: a.o.Config.Resilient.RequestAttempts, Delay: a.o.Config.Resilient.RequestRetryDelay,
-				Factor: a.o.Config.Resilient.RequestRetryBackoff,
-			}},
-			MaxBlob: maxBlob(a.o.Config.Modules), Logger: a.log,
-		}),
-		Ledger: ledger.NewMemory(),
-		Site: abi.Site{
-			OrgID: session.OrgID, OrgName: session.OrgName,
-			ResilientURL: siteURL(a.o.Config.Resilient.Host, a.o.Config.Resilient.Port).String(), ThreatQURL: a.o.Config.ThreatQ.BaseURL.String(),
-			Account: abi.Account{Type: string(session.Account.Type), ID: session.Account.ID, Name: session.Account.Name},
-		},
-		Settings:      a.o.Config.Modules,
-		Parallel:      a.o.Config.ThreatQ.MaxParallel,
-		Hold:          a.o.Config.ThreatQ.Hold,
-		TrapException: a.o.Config.Resilient.TrapException,
+		Modules: s.Modules, Directory: s.Directory, Performer: s.Performer, Site: s.Site, Settings: s.Settings, TrapException: s.TrapException,
+		Ledger:   ledger.NewMemory(),
+		Parallel: a.o.Config.ThreatQ.MaxParallel,
+		Hold:     a.o.Config.ThreatQ.Hold,
 		DeadLetter: func(m flow.Message, reason string) {
 			path, err := letters.Keep(m.ID, m.Headers, []byte(a.redact.Redact(string(m.Body))), reason)
 			if err != nil {
@@ -398,22 +411,28 @@ func maxBlob(settings map[string]string) int64 {
 
 // broker makes the STOMP session.
 func (a *App) broker(queue string) (*broker.Broker, error) {
+	o := a.brokerOptions(queue)
+	o.OnState = func(s broker.State) { a.brokerState(queue, s) }
+	return broker.New(o)
+}
+
+// brokerOptions are what a session at the broker needs.
+func (a *App) brokerOptions(queue string) broker.Options {
 	r := a.o.Config.Resilient
-	trust, err := r.StompTrust.TLSConfig(r.StompHost)
-	if err != nil {
-		return nil, err
-	}
-	name, passcode := r.Login()
-	return broker.New(broker.Options{
-		Addr: net.JoinHostPort(r.StompHost, strconv.Itoa(r.StompPort)), TLS: trust, HostHeader: r.StompHost,
-		Dial: dialer(r.Proxy),
+	return broker.Options{
+		Addr: net.JoinHostPort(r.StompHost, strconv.Itoa(r.StompPort)), HostHeader: r.StompHost,
+		RenewTLS: func() *tls.Config { return a.live.Load().stomp },
+		Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			return dialer(a.live.Load().config.Resilient.Proxy)(ctx, network, addr)
+		},
 		Credentials: func(context.Context) (string, string, error) {
+			l := a.live.Load()
+			name, passcode := l.config.Resilient.Login()
 			// One account for REST and STOMP: a refusal of one is a pause for both.
-			return name, passcode.Reveal(), a.soar.LoginPaused()
+			return name, passcode.Reveal(), l.soar.client.LoginPaused()
 		},
 		Destination: queue, Prefetch: r.Prefetch, Exclusive: a.o.Config.ThreatQ.Standby, ConnectTimeout: r.StompTimeout, Logger: a.log,
-		OnState: func(s broker.State) { a.brokerState(queue, s) },
-	})
+	}
 }
 
 // brokerState announces the first subscription. Before that, a certificate
@@ -422,13 +441,18 @@ func (a *App) brokerState(queue string, s broker.State) {
 	if s.Connected {
 		a.readyOnce.Do(func() {
 			a.log.Info("ready", "destination", queue, "broker", s.Server, "prefetch", a.o.Config.Resilient.Prefetch, "standby", a.o.Config.ThreatQ.Standby)
+			a.notify("READY=1")
 			close(a.ready)
 		})
+		a.notify(status("working on %s", queue))
 		return
+	}
+	if s.Reason != nil {
+		a.notify(status("no message broker session, trying again: %s", s.Reason))
 	}
 	var refused *broker.RefusedError
 	if errors.As(s.Reason, &refused) && refused.Kind == broker.RefusedLogin && s.RetryIn > 0 {
-		a.soar.PauseLogin(s.RetryIn, refused.Text)
+		a.soar().PauseLogin(s.RetryIn, refused.Text)
 	}
 	select {
 	case <-a.ready:

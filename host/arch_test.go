@@ -66,6 +66,8 @@ var directions = []struct{ of, may, reason string }{
 	{`host/sandbox(/internal/.*)?`, `abi(/.*)?|host/sandbox/internal/.*`, "a module is a pure function: there is nothing within reach that it could touch"},
 	{`host/effect`, `abi(/.*)?|host/rest`, "calls are performed by clients that it is given by service name"},
 	{`host/flow`, `abi(/.*)?|host/effect`, "the flow sees broker, sandbox and directory by interfaces of its own"},
+	{`host/queue`, `abi/manifest|host/broker`, "what waits is told from the messages alone; names come from whoever asks"},
+	{`host/selftest`, `abi/manifest|host/(broker|config|resilient|rest|threatq)`, "it reaches servers in the host's own way, by what it is given"},
 	{`host/catalog`, `abi(/.*)?|host/(flow|install|sandbox|store)`, "the catalog is where modules of the sandbox become modules of the flow"},
 	{`host/pack`, `abi(/.*)?`, "a pack is read, built and signed as a file; what is installed is not its business"},
 	{`host/pack/oci`, `host/pack`, "registries carry packs; only the command line talks to them"},
@@ -75,8 +77,8 @@ var directions = []struct{ of, may, reason string }{
 	{`host/internal/testcert`, ``, "certificates for tests"},
 	{`host/.*/?[a-z]+test`, `host/internal/testcert`, "a simulator that shared code with what it tests would share its mistakes"},
 	{`host/(e2e|benchmark)`, ``, "tests only"},
-	{`host`, `abi(/.*)?|host/(broker|catalog|config|effect|flow|install|ledger|pack|provision|resilient|rest|sandbox|scenario|secret|store|threatq)`, "the one place that joins; no simulator and no plugin is part of the program"},
-	{`cmd/[a-z-]+/cli`, `host|host/(config|provision|scenario|secret)`, "a command parses its arguments and leaves the rest to the host"},
+	{`host`, `abi(/.*)?|host/(broker|catalog|config|effect|flow|install|ledger|pack|provision|queue|resilient|rest|sandbox|scenario|secret|selftest|store|threatq)`, "the one place that joins; no simulator and no plugin is part of the program"},
+	{`cmd/[a-z-]+/cli`, `host|host/(config|provision|queue|scenario|secret|selftest)`, "a command parses its arguments and leaves the rest to the host"},
 	{`cmd/[a-z-]+`, `cmd/[a-z-]+/cli`, "main only passes on what the process is given"},
 
 	{`plugins/kit/kittest`, `abi(/.*)?|plugins/kit(/.*)?|host/[a-z]+/[a-z]+test`, "test support for plugins plays them against the simulators"},
@@ -84,6 +86,7 @@ var directions = []struct{ of, may, reason string }{
 	{`plugins/[a-z-]+/module`, `abi/guest|plugins/[a-z-]+`, "main only registers its rules"},
 	{`plugins/[a-z-]+`, `abi|abi/guest(/.*)?|plugins/kit(/.*)?`, "a guest is built of the ABI alone, as one of a stranger is"},
 
+	{`tools/package`, `cmd/[a-z-]+/cli|host`, "man pages, completion and the unit file follow from the commands"},
 	{`tools/.*`, `abi(/.*)?|host(/.*)?|tools/.*`, "tools may use everything but the plugins, which they know as files"},
 }
 

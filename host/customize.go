@@ -3,12 +3,10 @@ package host
 import (
 	"context"
 	"io/fs"
-	"log/slog"
 
 	"fn-threatq/abi/manifest"
 	"fn-threatq/host/catalog"
 	"fn-threatq/host/provision"
-	"fn-threatq/host/secret"
 )
 
 // CustomizationDocument is the import document of the installed modules, or of the
@@ -37,19 +35,12 @@ type Customizer struct {
 // NewCustomizer prepares what needs no network, for all modules or the named ones. Of
 // the options it takes Config, Logger, Redactor and Modules.
 func NewCustomizer(o Options, only []string) (*Customizer, error) {
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	if o.Redactor == nil {
-		o.Redactor = secret.NewRedactor()
-	}
-	o.Redactor.Add(o.Config.Secrets()...)
 	document, err := CustomizationDocument(o.Modules, only)
 	if err != nil {
 		return nil, err
 	}
-	a := &App{o: o, redact: o.Redactor, log: slog.New(o.Redactor.Handler(o.Logger.Handler()))}
-	if err := a.clients(); err != nil {
+	a, err := clientApp(o)
+	if err != nil {
 		return nil, err
 	}
 	return &Customizer{a, document}, nil
@@ -60,7 +51,7 @@ func (c *Customizer) Close(ctx context.Context) error { return c.app.Close(ctx) 
 
 // Read asks SOAR for what there is; see provision.Read.
 func (c *Customizer) Read(ctx context.Context) (*provision.Server, error) {
-	return provision.Read(ctx, c.app.soar, c.document)
+	return provision.Read(ctx, c.app.soar(), c.document)
 }
 
 // Plan says what an import would change of what was read.
@@ -70,10 +61,10 @@ func (c *Customizer) Plan(s *provision.Server, o provision.Options) *provision.P
 
 // Apply does what the plan says and looks whether it was done; see provision.Plan.Apply.
 func (c *Customizer) Apply(ctx context.Context, p *provision.Plan, s *provision.Server, accept func(warnings []string) error) error {
-	if err := p.Apply(ctx, c.app.soar, s, accept); err != nil {
+	if err := p.Apply(ctx, c.app.soar(), s, accept); err != nil {
 		return err
 	}
-	return provision.Verify(ctx, c.app.soar, c.document)
+	return provision.Verify(ctx, c.app.soar(), c.document)
 }
 
 // Former lists what versions before 1.1.0 have left.
@@ -83,5 +74,5 @@ func (c *Customizer) Former(s *provision.Server) []provision.Former {
 
 // Remove deletes it; see provision.Remove.
 func (c *Customizer) Remove(ctx context.Context, s *provision.Server, former []provision.Former, told func(provision.Former, error)) error {
-	return provision.Remove(ctx, c.app.soar, s.Account, former, told)
+	return provision.Remove(ctx, c.app.soar(), s.Account, former, told)
 }

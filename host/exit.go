@@ -13,6 +13,7 @@ import (
 	"fn-threatq/host/resilient"
 	"fn-threatq/host/rest"
 	"fn-threatq/host/sandbox"
+	"fn-threatq/host/selftest"
 )
 
 // Exit codes of the process. From 20 on they are those of resilient-circuits;
@@ -62,6 +63,10 @@ func ExitCode(err error) int {
 		return ExitRefused
 	case errors.Is(err, config.ErrCertificate):
 		return ExitNoCertificate
+	case errors.Is(err, ErrDestination):
+		return ExitStompForbidden
+	case errors.Is(err, selftest.ErrRights), errors.Is(err, resilient.ErrRulesForbidden):
+		return ExitForbidden
 	case errors.As(err, &configuration), errors.Is(err, ErrStompOff):
 		return ExitConfig
 	case errors.As(err, &org), errors.Is(err, resilient.ErrActionsDisabled):

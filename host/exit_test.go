@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -123,4 +124,25 @@ func TestPasses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { assert.Equal(t, test.want, passes(test.err)) })
 	}
+}
+
+func TestExitCodesAreThoseOfTheTable(t *testing.T) {
+	text, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	_, table, _ := strings.Cut(string(text), "## Exit codes")
+	table, _, _ = strings.Cut(table, "Where it says")
+	rows := 0
+	for line := range strings.Lines(table) {
+		cells := strings.Split(line, " | ")
+		if len(cells) != 3 || !strings.ContainsAny(cells[0], "0123456789") {
+			continue
+		}
+		require.Less(t, rows, len(ExitCodes()), line)
+		code := ExitCodes()[rows]
+		rows++
+		assert.Equal(t, fmt.Sprintf("| %d", code.Code), cells[0])
+		assert.Equal(t, code.Meaning, cells[1])
+		assert.Equal(t, code.Restart, strings.HasPrefix(cells[2], "yes"), line)
+	}
+	assert.Len(t, ExitCodes(), rows)
 }

@@ -18,6 +18,7 @@ const stableAfter = 30 * time.Second
 // from any goroutine.
 type Broker struct {
 	options Options
+	passing bool // it only looks: its deliveries are not acknowledged
 
 	handing sync.Mutex // held while the handler runs
 	stopped bool       // guarded by handing
@@ -30,6 +31,8 @@ type Broker struct {
 	over    bool // there will be no session any more
 	cancel  context.CancelFunc
 	ended   chan struct{} // closed when Run has returned
+
+	pings chan struct{} // taken by Run's goroutine, wherever it waits
 }
 
 // New checks options and fills in the defaults. Nothing is connected yet.
@@ -38,7 +41,7 @@ func New(options Options) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Broker{options: options, changed: make(chan struct{}), ended: make(chan struct{})}, nil
+	return &Broker{options: options, changed: make(chan struct{}), ended: make(chan struct{}), pings: make(chan struct{})}, nil
 }
 
 // Run connects, subscribes and hands each message to handle, and makes a new
@@ -83,7 +86,7 @@ func (b *Broker) Run(ctx context.Context, handle func(*Delivery)) error {
 	)
 	for {
 		started := time.Now()
-		s, err := b.open(ctx, !b.isStopped())
+		s, err := b.connect(ctx)
 		if err == nil {
 			once, refusals = true, 0
 			err = b.serve(ctx, s, handle)
@@ -110,10 +113,47 @@ func (b *Broker) Run(ctx context.Context, handle func(*Delivery)) error {
 		b.options.Logger.Warn("no message broker session",
 			slog.Any("error", err), slog.Int("attempt", failures), slog.Duration("retry_in", pause))
 		b.options.OnState(State{Reason: err, RetryIn: pause})
+		b.rest(ctx, pause)
+	}
+}
+
+// connect is open, with pings answered meanwhile: open has a limit of its own.
+func (b *Broker) connect(ctx context.Context) (*session, error) {
+	pinged, stop := context.WithCancel(ctx)
+	var answering sync.WaitGroup
+	answering.Go(func() { b.rest(pinged, -1) })
+	defer answering.Wait()
+	defer stop()
+	return b.open(ctx, !b.isStopped())
+}
+
+// rest waits and answers pings; a negative pause ends with ctx alone.
+func (b *Broker) rest(ctx context.Context, pause time.Duration) {
+	var over <-chan time.Time
+	if pause >= 0 {
+		over = time.After(pause)
+	}
+	for {
 		select {
-		case <-time.After(pause):
+		case <-b.pings:
+		case <-over:
+			return
 		case <-ctx.Done():
+			return
 		}
+	}
+}
+
+// Ping returns nil when Run hands out messages, or keeps trying to; at once, as a
+// rule. An error is that of ctx: a handler does not return, or something hangs.
+func (b *Broker) Ping(ctx context.Context) error {
+	select {
+	case b.pings <- struct{}{}:
+		return nil
+	case <-b.ended:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("the message broker's session does not respond: %w", ctx.Err())
 	}
 }
 
@@ -135,6 +175,7 @@ func (b *Broker) serve(ctx context.Context, s *session, handle func(*Delivery)) 
 			return ErrClosed
 		case <-s.done:
 			return s.reason()
+		case <-b.pings:
 		case d := <-s.queue:
 			b.hand(d, handle)
 		}

@@ -84,6 +84,9 @@ func contract(t *testing.T, w world) {
 		{"Shared", contractShared},
 		{"Standby", contractStandby},
 		{"StandbyBehindASilentNetwork", contractStandbyBehindASilentNetwork},
+		{"Browse", contractBrowse},
+		{"BrowseRefused", contractBrowseRefused},
+		{"Probe", contractProbe},
 		{"RestartMidStream", contractRestartMidStream}, // last: it ends the others' connections
 	}
 	for _, part := range parts {

@@ -8,7 +8,8 @@
 // one session: the same message comes again by a later session, with the same
 // message-id and another ack header, until it was acknowledged. The prefetch is
 // how many unacknowledged messages the broker lets a session hold. A reply is a
-// SEND to the reply-to of a delivery with its correlation-id.
+// SEND to the reply-to of a delivery with its correlation-id. To browse is to be
+// shown what waits without taking it; a probe is a subscription that nothing fits.
 //
 // Several hosts may read one destination. They share its messages, or, when all
 // are exclusive, one gets all of them and the others stand by.

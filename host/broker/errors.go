@@ -124,6 +124,7 @@ const (
 	StageTLS         Stage = "TLS handshake"
 	StageConnect     Stage = "STOMP CONNECT"
 	StageSubscribe   Stage = "STOMP SUBSCRIBE"
+	StageBrowse      Stage = "browse the queue"
 )
 
 // ConnectError is a failed attempt to connect. Hint says what to check.

@@ -30,6 +30,9 @@ type Options struct {
 	// TLS is the client's configuration; nil means plain TCP, for tests only.
 	// An empty ServerName becomes the host of Addr.
 	TLS *tls.Config
+	// RenewTLS, when set, is asked for TLS at each connect, so that renewed
+	// certificates are used without a new Broker. It must name the server itself.
+	RenewTLS func() *tls.Config
 	// Dial opens the TCP connection, for instance through a proxy. The default
 	// is a net.Dialer.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)

@@ -102,8 +102,12 @@ func (b *Broker) open(ctx context.Context, subscribe bool) (*session, error) {
 		return fail(stage, err)
 	}
 
-	if o.TLS != nil {
-		secured := tls.Client(s.raw, o.TLS)
+	secure := o.TLS
+	if o.RenewTLS != nil {
+		secure = o.RenewTLS()
+	}
+	if secure != nil {
+		secured := tls.Client(s.raw, secure)
 		if err := secured.HandshakeContext(ctx); err != nil {
 			return abandon(StageTLS, err)
 		}
@@ -287,7 +291,7 @@ func (s *session) read() {
 		case frame.MESSAGE:
 			s.lastError = nil // it goes on
 			d := newDelivery(s.broker, s, f)
-			if d.MessageID == "" || d.ackID == "" {
+			if d.MessageID == "" || d.ackID == "" && !s.broker.passing {
 				s.broker.options.Logger.Error("message without message-id or ack header",
 					slog.Any("message", d), slog.String("destination", d.Destination))
 			}

@@ -129,12 +129,12 @@ func (f *Flow) Decode(ctx context.Context, m Message) (*abi.Action, Module, erro
 	if err != nil {
 		return nil, nil, err
 	}
-	return f.route(ctx, m, e)
+	return f.current().route(ctx, m, e)
 }
 
 // route finds the module and makes the action that it is given.
-func (f *Flow) route(ctx context.Context, m Message, e *envelope) (*abi.Action, Module, error) {
-	if err := f.sameOrganization(m, e); err != nil {
+func (s *Setup) route(ctx context.Context, m Message, e *envelope) (*abi.Action, Module, error) {
+	if err := s.sameOrganization(m, e); err != nil {
 		return nil, nil, err
 	}
 	a := &abi.Action{ID: m.ID, Operation: strings.ToLower(e.Operation)}
@@ -145,7 +145,7 @@ func (f *Flow) route(ctx context.Context, m Message, e *envelope) (*abi.Action, 
 		a.Kind, a.Name, a.Title = abi.KindFunction, e.Function.Name, e.Function.DisplayName
 		a.User = e.Principal.display()
 	} else {
-		title, err := f.ruleTitle(ctx, e)
+		title, err := s.ruleTitle(ctx, e)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -153,35 +153,35 @@ func (f *Flow) route(ctx context.Context, m Message, e *envelope) (*abi.Action, 
 		a.User = e.User.display()
 		e.describe(a)
 	}
-	module := f.o.Modules.Find(a.Kind, a.Name)
+	module := s.Modules.Find(a.Kind, a.Name)
 	if module == nil {
 		return nil, nil, &codedError{abi.CodeRouting, fmt.Sprintf("no installed module handles the %s %q. Installed: %s. Was it renamed, or does it belong to another integration?",
-			a.Kind, a.Title, strings.Join(f.o.Modules.Names(a.Kind), ", "))}
+			a.Kind, a.Title, strings.Join(s.Modules.Names(a.Kind), ", "))}
 	}
 	var err error
 	if a.Kind == abi.KindFunction {
 		a.Inputs = inputs(e.Inputs)
 	} else {
-		a.Fields, err = f.fields(ctx, e, module.Manifest().Rule(a.Name))
+		a.Fields, err = s.fields(ctx, e, module.Manifest().Rule(a.Name))
 	}
 	return a, module, err
 }
 
 // sameOrganization refuses messages of another organization.
-func (f *Flow) sameOrganization(m Message, e *envelope) error {
-	if e.Incident != nil && e.Incident.OrgID != 0 && e.Incident.OrgID != f.o.Site.OrgID {
+func (s *Setup) sameOrganization(m Message, e *envelope) error {
+	if e.Incident != nil && e.Incident.OrgID != 0 && e.Incident.OrgID != s.Site.OrgID {
 		return &codedError{abi.CodeMessage, fmt.Sprintf("the message is of organization %d, this host works for %d (%s): check the message destination of the rule",
-			e.Incident.OrgID, f.o.Site.OrgID, f.o.Site.OrgName)}
+			e.Incident.OrgID, s.Site.OrgID, s.Site.OrgName)}
 	}
 	return nil
 }
 
 // ruleTitle is the display name of the message's rule, which only says its id.
-func (f *Flow) ruleTitle(ctx context.Context, e *envelope) (string, error) {
+func (s *Setup) ruleTitle(ctx context.Context, e *envelope) (string, error) {
 	if e.ActionID == nil {
 		return "", &codedError{abi.CodeRouting, "the message names no rule: a workflow sent it to the message destination directly. Use the functions in workflows instead"}
 	}
-	title, err := f.o.Directory.RuleName(ctx, *e.ActionID)
+	title, err := s.Directory.RuleName(ctx, *e.ActionID)
 	if err != nil {
 		if err := ends(ctx, err); err != nil {
 			return "", err

@@ -15,7 +15,7 @@ import (
 // fields gives the activity fields the names of the manifest and turns the
 // numbers of selects into labels. A field is found by its API name, else by
 // its label, because an administrator who makes a rule anew chooses the names.
-func (f *Flow) fields(ctx context.Context, e *envelope, rule *manifest.Rule) (map[string]abi.JSON, error) {
+func (s *Setup) fields(ctx context.Context, e *envelope, rule *manifest.Rule) (map[string]abi.JSON, error) {
 	if rule == nil || len(e.Properties) == 0 {
 		return nil, nil
 	}
@@ -26,7 +26,7 @@ func (f *Flow) fields(ctx context.Context, e *envelope, rule *manifest.Rule) (ma
 		if _, ok := e.Properties[name]; !ok {
 			if labels == nil {
 				var err error
-				if labels, err = f.labels(ctx, e); err != nil {
+				if labels, err = s.labels(ctx, e); err != nil {
 					return nil, err
 				}
 			}
@@ -36,7 +36,7 @@ func (f *Flow) fields(ctx context.Context, e *envelope, rule *manifest.Rule) (ma
 		if absent(value) {
 			continue
 		}
-		resolved, err := f.fieldValue(ctx, e, name, field, value)
+		resolved, err := s.fieldValue(ctx, e, name, field, value)
 		if err != nil {
 			return nil, err
 		}
@@ -49,17 +49,17 @@ func (f *Flow) fields(ctx context.Context, e *envelope, rule *manifest.Rule) (ma
 
 // labels maps folded labels of the rule's fields to API names. Without the
 // right to read them the defaults of missing fields apply, with a warning.
-func (f *Flow) labels(ctx context.Context, e *envelope) (map[string]string, error) {
+func (s *Setup) labels(ctx context.Context, e *envelope) (map[string]string, error) {
 	folded := map[string]string{}
 	if e.ActionID == nil {
 		return folded, nil
 	}
-	labels, err := f.o.Directory.FieldLabels(ctx, *e.ActionID)
+	labels, err := s.Directory.FieldLabels(ctx, *e.ActionID)
 	if err != nil {
 		if err := ends(ctx, err); err != nil {
 			return nil, err
 		}
-		f.o.Logger.Warn("the activity fields of the rule cannot be read; fields under other API names than ours are taken as not given", "rule_id", *e.ActionID, "error", err)
+		s.log.Warn("the activity fields of the rule cannot be read; fields under other API names than ours are taken as not given", "rule_id", *e.ActionID, "error", err)
 		return folded, nil
 	}
 	for label, name := range labels {
@@ -71,10 +71,10 @@ func (f *Flow) labels(ctx context.Context, e *envelope) (map[string]string, erro
 func fold(label string) string { return strings.ToLower(strings.Join(strings.Fields(label), " ")) }
 
 // fieldValue resolves one value by the type of the manifest's field.
-func (f *Flow) fieldValue(ctx context.Context, e *envelope, name string, field manifest.Field, value json.RawMessage) (abi.JSON, error) {
+func (s *Setup) fieldValue(ctx context.Context, e *envelope, name string, field manifest.Field, value json.RawMessage) (abi.JSON, error) {
 	switch field.Type {
 	case "select":
-		label, err := f.option(ctx, e, name, value)
+		label, err := s.option(ctx, e, name, value)
 		return quote(label), err
 	case "multiselect":
 		var values []json.RawMessage
@@ -86,7 +86,7 @@ func (f *Flow) fieldValue(ctx context.Context, e *envelope, name string, field m
 			if absent(v) {
 				continue
 			}
-			label, err := f.option(ctx, e, name, v)
+			label, err := s.option(ctx, e, name, v)
 			if err != nil {
 				return nil, err
 			}
@@ -100,7 +100,7 @@ func (f *Flow) fieldValue(ctx context.Context, e *envelope, name string, field m
 
 // option is the label of a select's value: from the message, else from the
 // server, else the value itself (contract: type_info).
-func (f *Flow) option(ctx context.Context, e *envelope, name string, value json.RawMessage) (string, error) {
+func (s *Setup) option(ctx context.Context, e *envelope, name string, value json.RawMessage) (string, error) {
 	var object struct{ Name, Label string }
 	if json.Unmarshal(value, &object) == nil && cmp.Or(object.Name, object.Label) != "" {
 		return cmp.Or(object.Name, object.Label), nil
@@ -113,12 +113,12 @@ func (f *Flow) option(ctx context.Context, e *envelope, name string, value json.
 	if err != nil {
 		return text, nil
 	}
-	label, err := f.o.Directory.FieldOption(ctx, name, id)
+	label, err := s.Directory.FieldOption(ctx, name, id)
 	if err != nil || label == "" {
 		if err := ends(ctx, err); err != nil {
 			return "", err
 		}
-		f.o.Logger.Warn("the label of a select value is not known; the number is used", "field", name, "value", id, "error", err)
+		s.log.Warn("the label of a select value is not known; the number is used", "field", name, "value", id, "error", err)
 		return text, nil
 	}
 	return label, nil

@@ -81,7 +81,7 @@ type Ledger interface {
 	Record(messageID string, reply []byte) error
 }
 
-// Options of a Flow.
+// Options of a Flow. Those that are fields of Setup too can be exchanged by Swap.
 type Options struct {
 	Modules   Modules
 	Directory Directory
@@ -137,6 +137,7 @@ type Flow struct {
 	leaving chan struct{}
 
 	mu       sync.Mutex
+	setup    *Setup
 	draining bool
 	// running holds the messages under way by id.
 	running map[string]*job
@@ -179,11 +180,13 @@ func New(o Options) *Flow {
 	if o.DeadLetter == nil {
 		o.DeadLetter = func(Message, string) {}
 	}
-	if o.Performer != nil {
-		o.Directory = patientDirectory{o.Directory, o.Performer}
-	}
 	run, stop := context.WithCancel(context.Background())
-	return &Flow{leaving: make(chan struct{}), o: o, lanes: newLanes(o.Parallel), holds: newHolds(), exclusive: newExclusive(), run: run, stop: stop, running: map[string]*job{}}
+	f := &Flow{leaving: make(chan struct{}), o: o, lanes: newLanes(o.Parallel), holds: newHolds(), exclusive: newExclusive(), run: run, stop: stop, running: map[string]*job{}}
+	f.Swap(&Setup{
+		Modules: o.Modules, Directory: o.Directory, Performer: o.Performer,
+		Site: o.Site, Settings: o.Settings, TrapException: o.TrapException,
+	})
+	return f
 }
 
 // Handle takes a delivery over and returns at once. It never blocks on the
@@ -277,14 +280,16 @@ func (f *Flow) work(j *job, e *envelope, unreadable error) {
 		f.finish(j, e, &story{}, begin, failure(abi.CodeMessage, unreadable.Error()))
 		return
 	}
-	action, module, err := f.route(context.WithValue(f.run, outageKey{}, &outage{flow: f, job: j}), j.message, e)
+	setup := f.pin()
+	defer setup.using.Done()
+	action, module, err := setup.route(context.WithValue(f.run, outageKey{}, &outage{flow: f, job: j}), j.message, e)
 	if err != nil {
 		f.finish(j, e, &story{}, begin, failureOf(err))
 		return
 	}
 	p := &performance{
-		action: action, module: module, token: j.message.ContextToken, job: j, now: j.message.Timestamp,
-		story: &story{action: action, module: module.Manifest()}, noLane: e.noLane(module, action),
+		setup: setup, action: action, module: module, token: j.message.ContextToken, job: j, now: j.message.Timestamp,
+		story: &story{setup: setup, action: action, module: module.Manifest()}, noLane: e.noLane(module, action),
 	}
 	if p.now.IsZero() {
 		p.now = begin
@@ -297,8 +302,10 @@ func (f *Flow) work(j *job, e *envelope, unreadable error) {
 	// Only now is it known that the action has no lane: it leaves the one of its
 	// incident, which its sub-actions and others need.
 	f.working.Add(1)
+	setup.using.Add(1)
 	f.lanes.submit("message:"+j.message.ID, func(started bool) {
 		defer f.working.Done()
+		defer setup.using.Done()
 		if !started {
 			f.forget(j.message)
 			return

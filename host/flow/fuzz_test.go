@@ -26,7 +26,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add("", []byte(`{"function":{"name":"threatq_add_indicator"},"inputs":{"a":[[{"content":[{"name":null}]}]]}}`))
 	f.Add("", []byte(`{"action_id":41,"properties":{"threatq_import_artifacts":[{"Name":1}]}}`))
 	b := newBench(f, everything(f))
-	b.flow.o.Directory = directory{rules: rules, labels: map[int64]map[string]string{41: {"import artifacts into threatq": "own"}}}
+	b.flow.current().Directory = directory{rules: rules, labels: map[int64]map[string]string{41: {"import artifacts into threatq": "own"}}}
 	f.Fuzz(func(t *testing.T, payload string, body []byte) {
 		m := Message{ID: "m1", Payload: payload, Body: body}
 		e, err := open(m)
@@ -36,11 +36,11 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			return
 		}
-		action, module, err := b.flow.route(t.Context(), m, e)
+		action, module, err := b.flow.current().route(t.Context(), m, e)
 		if err != nil {
 			return
 		}
-		input := b.flow.newInput(&performance{action: action, module: module}).Text(1)
+		input := newInput(&performance{action: action, module: module, setup: b.flow.current()}).Text(1)
 		if !json.Valid(input) {
 			t.Fatalf("the module would be given no JSON: %s", input)
 		}

@@ -19,8 +19,8 @@ type Input struct {
 	state abi.JSON
 }
 
-func (f *Flow) newInput(p *performance) *Input {
-	return NewInput(p.module.Manifest(), f.o.Settings, f.o.Site, p.action, p.now)
+func newInput(p *performance) *Input {
+	return NewInput(p.module.Manifest(), p.setup.Settings, p.setup.Site, p.action, p.now)
 }
 
 // NewInput begins the texts for one action of a module. Of the settings the

@@ -16,6 +16,7 @@ import (
 
 // performance is one action being played: the message's own, or a sub-action.
 type performance struct {
+	setup  *Setup
 	action *abi.Action
 	module Module
 	token  string
@@ -72,7 +73,7 @@ func (f *Flow) play(ctx context.Context, p *performance) outcome {
 	}
 	limits := LimitsOf(m)
 	p.outage = &outage{flow: f, job: p.job, clock: p.clock}
-	scope := f.o.Performer.Open(effect.ScopeOptions{
+	scope := p.setup.Performer.Open(effect.ScopeOptions{
 		Action: p.action.ID, Permits: p.module.Permits(), ContextToken: p.token,
 		MaxCalls: limits.Calls, MaxTurnCalls: limits.TurnCalls, Waiting: p.outage.waiting(),
 	})
@@ -99,7 +100,7 @@ func (f *Flow) play(ctx context.Context, p *performance) outcome {
 // turns asks the module until it replies or fails.
 func (f *Flow) turns(ctx context.Context, p *performance, scope *effect.Scope, who *holder) (outcome, error) {
 	m := p.module.Manifest()
-	in := f.newInput(p)
+	in := newInput(p)
 	seed := SeedOf(p.action.ID)
 	turns := LimitsOf(m).Turns
 	for turn := 1; turn <= turns; turn++ {
@@ -267,13 +268,14 @@ func (f *Flow) subAction(p *performance, s abi.SubAction) (*performance, error) 
 	if err := checkSubAction(m, s, p.subIDs, p.lane, p.noLane); err != nil {
 		return nil, err
 	}
-	module := f.o.Modules.Find(abi.KindRule, s.Rule)
+	module := p.setup.Modules.Find(abi.KindRule, s.Rule)
 	if module == nil {
 		return nil, subActionError(m, s, abi.CodeRouting, "no installed module handles %s", s.Rule)
 	}
 	rule := module.Manifest().Rule(s.Rule)
 	p.subIDs[s.ID] = true
 	sub := &performance{
+		setup: p.setup,
 		action: &abi.Action{
 			ID: p.action.ID + "/" + s.ID, Kind: abi.KindRule, Name: s.Rule, Title: rule.Title, Object: rule.Object,
 			IncidentID: s.IncidentID, TaskID: s.TaskID, ArtifactID: s.ArtifactID, Fields: s.Fields,

@@ -48,7 +48,7 @@ func (f *Flow) encode(o outcome, e *envelope, s *story) []byte {
 	case isFunction && o.reply != nil:
 		body.Message = f.text(o.reply.Message, "Completed")
 		body.Results = f.results(o.reply.Success, o.reply.Message, o.reply.Results, s)
-	case isFunction && f.o.TrapException && s.action != nil:
+	case isFunction && s.action != nil && s.setup.TrapException:
 		body.Message = "Completed"
 		body.Results = f.results(false, o.fail.Message, nil, s)
 	case isFunction:
@@ -85,8 +85,9 @@ func (f *Flow) results(success bool, message string, content abi.JSON, s *story)
 	return r
 }
 
-// story is what the log says of an action, its sub-actions included.
+// story is what the log and the reply say of an action, its sub-actions included.
 type story struct {
+	setup  *Setup
 	action *abi.Action
 	module *manifest.Manifest
 	took   time.Duration

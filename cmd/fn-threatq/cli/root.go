@@ -139,7 +139,11 @@ else $APP_CONFIG_FILE, else ./app.config, else ~/.resilient/app.config.`,
 		p.runCommand(),
 		p.configCommand(),
 		p.customizeCommand(),
+		p.serviceCommand(),
 		p.pluginCommand(),
+		p.selftestCommand(),
+		p.listCommand(),
+		p.queueCommand(),
 		p.versionCommand(),
 	)
 	return root

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
@@ -14,6 +15,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"fn-threatq/host"
+	"fn-threatq/host/broker/brokertest"
 	"fn-threatq/host/resilient/resilienttest"
 )
 
@@ -33,7 +36,9 @@ func programMain() {
 //	               has a SOAR without our customizations, "world 1.0.0" and
 //	               "world 1.0.1" one with those of a former version, "world
 //	               readonly" one that lets nothing be customized, "world old"
-//	               one of a version before 35
+//	               one of a version before 35; "world
+//	               narrow" a SOAR that lets the account read no rules, "world
+//	               refused" a broker that lets it read no queue
 //	exits CODE COMMAND [ARG…]
 //	               runs a command and compares its exit code
 //	soar-answers METHOD SUFFIX STATUS [FILE]
@@ -52,6 +57,10 @@ func programMain() {
 //	soar-has RULES FUNCTIONS USERS
 //	               compares the numbers of rules, functions, and users who may
 //	               subscribe to the message destination
+//	waiting N RULE INCIDENT
+//	               sends N messages of a rule about an incident
+//	replies N TEXT takes N replies, each with the message TEXT; there are no more
+//	hold-lock FILE holds the lock as a running host does
 //
 // `go test ./cmd/... -run TestScripts -update` rewrites what is compared by cmp.
 func TestScripts(t *testing.T) {
@@ -61,6 +70,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
+			e.Setenv("HOME", filepath.Join(e.WorkDir, "home"))
 			e.Setenv("XDG_CACHE_HOME", cache)
 			e.Setenv("XDG_STATE_HOME", filepath.Join(e.WorkDir, "state"))
 			e.Setenv("SOAR_PASSWORD", "c4nary-soar")
@@ -76,6 +86,9 @@ func TestScripts(t *testing.T) {
 			"soar-rule":     soarRuleCommand,
 			"soar-workflow": soarWorkflowCommand,
 			"soar-has":      soarHasCommand,
+			"waiting":       waitingCommand,
+			"replies":       repliesCommand,
+			"hold-lock":     holdLockCommand,
 		},
 	})
 }
@@ -92,6 +105,7 @@ func worldOf(s *testscript.TestScript) *world {
 }
 
 func worldCommand(s *testscript.TestScript, _ bool, args []string) {
+	var users map[string]brokertest.User
 	var soar resilienttest.Options
 	for _, arg := range args {
 		switch arg {
@@ -105,11 +119,15 @@ func worldCommand(s *testscript.TestScript, _ bool, args []string) {
 			soar.CustomizationForbidden = true
 		case "old":
 			soar.Version = "33.0.1234"
+		case "narrow":
+			soar.ActionsForbidden = true
+		case "refused":
+			users = map[string]brokertest.User{"integration@example.com": {Passcode: "c4nary-soar", Read: []string{"other.>"}}}
 		default:
-			s.Fatalf("usage: world [nothing|1.0.0|1.0.1] [readonly] [old]")
+			s.Fatalf("usage: world [nothing|1.0.0|1.0.1] [readonly] [old] [narrow] [refused]")
 		}
 	}
-	w, err := startWorldOf(nil, soar)
+	w, err := startWorldOf(users, soar)
 	s.Check(err)
 	s.Defer(w.stop)
 	worlds.Store(s.Getenv("WORK"), w)
@@ -133,6 +151,48 @@ func exitsCommand(s *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
+func waitingCommand(s *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 3 {
+		s.Fatalf("usage: waiting N RULE INCIDENT")
+	}
+	n, err := strconv.Atoi(args[0])
+	s.Check(err)
+	incident, err := strconv.ParseInt(args[2], 10, 64)
+	s.Check(err)
+	w := worldOf(s)
+	for range n {
+		m := w.soar.ActionMessage(args[1], resilienttest.ActionOptions{IncidentID: incident})
+		w.broker.Publish(m.Queue, m.Headers, m.Body)
+	}
+}
+
+func repliesCommand(s *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 {
+		s.Fatalf("usage: replies N TEXT")
+	}
+	n, err := strconv.Atoi(args[0])
+	s.Check(err)
+	w := worldOf(s)
+	const acks = "acks.201.fn_threatq"
+	for range n {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		m, err := w.broker.Receive(ctx, acks)
+		cancel()
+		s.Check(err)
+		var body struct {
+			Message  string
+			Complete bool
+		}
+		s.Check(json.Unmarshal(m.Body, &body))
+		if body.Message != args[1] || !body.Complete || m.Headers["correlation-id"] == "" {
+			s.Fatalf("the reply is %s %v", m.Body, m.Headers)
+		}
+	}
+	if more, _ := w.broker.Depth(acks); more > 0 {
+		s.Fatalf("%d replies too many", more)
+	}
+}
+
 func soarAnswersCommand(s *testscript.TestScript, _ bool, args []string) {
 	if len(args) < 3 || len(args) > 4 {
 		s.Fatalf("usage: soar-answers METHOD SUFFIX STATUS [FILE]")
@@ -144,4 +204,13 @@ func soarAnswersCommand(s *testscript.TestScript, _ bool, args []string) {
 		f.Body = s.ReadFile(args[3])
 	}
 	worldOf(s).soar.Inject(f)
+}
+
+func holdLockCommand(s *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		s.Fatalf("usage: hold-lock FILE")
+	}
+	lock, err := host.AcquireLock(s.MkAbs(args[0]))
+	s.Check(err)
+	s.Defer(func() { s.Check(lock.Release()) })
 }

@@ -255,7 +255,9 @@ func (c *conn) handle(f *frame.Frame) bool {
 			c.fail(f, fmt.Sprintf("User %s is not authorized to read from: queue://%s", c.user, name), false)
 			return true
 		}
-		s.subscribeLocked(c, f)
+		if f.Header.Get("browser") != "true" {
+			s.subscribeLocked(c, f)
+		}
 	case frame.UNSUBSCRIBE:
 		for _, sub := range c.subscriptions {
 			if sub.id == f.Header.Get(frame.Id) {
@@ -279,6 +281,9 @@ func (c *conn) handle(f *frame.Frame) bool {
 		c.send(frame.New(frame.RECEIPT, frame.ReceiptId, receipt))
 	}
 	if f.Command == frame.SUBSCRIBE { // the receipt comes before the first message
+		if f.Header.Get("browser") == "true" {
+			s.browseLocked(c, f)
+		}
 		s.dispatchLocked(s.queueLocked(name))
 	}
 	return true

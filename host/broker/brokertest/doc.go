@@ -14,5 +14,10 @@
 // CONNECTED are not escaped. What is not marked persistent:true is kept all the
 // same, unlike ActiveMQ, when the broker is stopped and started.
 //
+// A browser (browser:true) gets copies of all messages, those that consumers hold
+// too, and marks none as redelivered; the prefetch does not bind it; an empty
+// MESSAGE with browser:end follows. The selector FALSE matches nothing, and no
+// other selector is understood. A prefetch of 0 brings nothing.
+//
 // There are no topics, transactions or durable subscriptions.
 package brokertest

@@ -46,6 +46,7 @@ type subscription struct {
 	prefetch int
 	// exclusive consumers leave all messages to the first of them.
 	exclusive bool
+	none      bool                // its selector matches nothing
 	unacked   map[string]*Message // by ack header
 }
 
@@ -118,7 +119,7 @@ func (s *Server) dispatchLocked(q *queue) {
 	for idle := 0; len(q.ready) > 0 && idle < len(consumers); {
 		q.next++
 		sub := consumers[q.next%len(consumers)]
-		if len(sub.unacked) >= sub.prefetch {
+		if sub.none || len(sub.unacked) >= sub.prefetch {
 			idle++
 			continue
 		}
@@ -157,7 +158,7 @@ func (s *Server) deliveryFrame(sub *subscription, m *Message, ack string) *frame
 
 func (s *Server) subscribeLocked(c *conn, f *frame.Frame) {
 	prefetch, err := strconv.Atoi(f.Header.Get("activemq.prefetchSize"))
-	if err != nil || prefetch < 1 {
+	if err != nil || prefetch < 0 {
 		prefetch = defaultPrefetch
 	}
 	sub := &subscription{
@@ -167,10 +168,28 @@ func (s *Server) subscribeLocked(c *conn, f *frame.Frame) {
 		auto:      !strings.HasPrefix(f.Header.Get(frame.Ack), "client"),
 		prefetch:  prefetch,
 		exclusive: f.Header.Get("activemq.exclusive") == "true",
+		none:      f.Header.Get("selector") == "FALSE",
 		unacked:   map[string]*Message{},
 	}
 	c.subscriptions = append(c.subscriptions, sub)
 	sub.queue.consumers = append(sub.queue.consumers, sub)
+}
+
+// browseLocked is a SUBSCRIBE with browser:true: copies of all messages, those
+// that consumers hold too, and an empty MESSAGE that says browser:end. The
+// prefetch is not honoured, as on ActiveMQ with ack:auto.
+func (s *Server) browseLocked(c *conn, f *frame.Frame) {
+	q := s.queueLocked(queueName(f.Header.Get(frame.Destination)))
+	all := slices.Clone(q.ready)
+	for _, sub := range q.consumers {
+		all = slices.AppendSeq(all, maps.Values(sub.unacked))
+	}
+	slices.SortFunc(all, func(a, b *Message) int { return a.sequence - b.sequence })
+	sub := &subscription{conn: c, id: f.Header.Get(frame.Id), queue: q, auto: true}
+	for _, m := range all {
+		c.send(s.deliveryFrame(sub, m, ""))
+	}
+	c.send(frame.New(frame.MESSAGE, frame.Subscription, sub.id, frame.Destination, reported(q.name), frame.MessageId, "0", "browser", "end"))
 }
 
 func (s *Server) endSubscriptionLocked(sub *subscription) {

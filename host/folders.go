@@ -1,0 +1,40 @@
+package host
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// folders fills in the default folders: those that systemd made for the service
+// (CacheDirectory=, StateDirectory=), else fn-threatq in the user's.
+func (a *App) folders() error {
+	if a.o.CacheDir = cmp.Or(a.o.CacheDir, serviceFolder("CACHE_DIRECTORY")); a.o.CacheDir == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return fmt.Errorf("no folder for compiled modules: %w: set XDG_CACHE_HOME", err)
+		}
+		a.o.CacheDir = filepath.Join(cache, "fn-threatq")
+	}
+	if a.o.StateDir = cmp.Or(a.o.StateDir, serviceFolder("STATE_DIRECTORY")); a.o.StateDir == "" {
+		state := os.Getenv("XDG_STATE_HOME")
+		if state == "" {
+			home, err := os.UserHomeDir()
+			if err != nil {
+				return fmt.Errorf("no folder for dead letters: %w: set XDG_STATE_HOME", err)
+			}
+			state = filepath.Join(home, ".local", "state")
+		}
+		a.o.StateDir = filepath.Join(state, "fn-threatq")
+	}
+	return nil
+}
+
+// serviceFolder is the first of the folders that systemd names in a variable
+// (systemd.exec(5)), or empty.
+func serviceFolder(variable string) string {
+	first, _, _ := strings.Cut(os.Getenv(variable), ":")
+	return first
+}
