@@ -78,7 +78,7 @@ var directions = []struct{ of, may, reason string }{
 	{`host/.*/?[a-z]+test`, `host/internal/testcert`, "a simulator that shared code with what it tests would share its mistakes"},
 	{`host/(e2e|benchmark)`, ``, "tests only"},
 	{`host`, `abi(/.*)?|host/(broker|catalog|config|effect|flow|install|ledger|pack|provision|queue|resilient|rest|sandbox|scenario|secret|selftest|store|threatq)`, "the one place that joins; no simulator and no plugin is part of the program"},
-	{`cmd/[a-z-]+/cli`, `host|host/(config|provision|queue|scenario|secret|selftest)`, "a command parses its arguments and leaves the rest to the host"},
+	{`cmd/[a-z-]+/cli`, `host|host/(config|install|pack(/oci)?|provision|queue|scenario|secret|selftest)`, "a command parses its arguments and leaves the rest to the host"},
 	{`cmd/[a-z-]+`, `cmd/[a-z-]+/cli`, "main only passes on what the process is given"},
 
 	{`plugins/kit/kittest`, `abi(/.*)?|plugins/kit(/.*)?|host/[a-z]+/[a-z]+test`, "test support for plugins plays them against the simulators"},

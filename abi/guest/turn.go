@@ -71,7 +71,7 @@ func begin(rules map[string]Rule, input []byte, log func(string)) (*Action, Rule
 	a := newAction(root)
 	rule := rules[a.Name]
 	if rule == nil {
-		return nil, nil, failure(abi.CodeRouting, `This module has no rule or function "`+a.Name+`".`, false)
+		return nil, nil, failure(abi.CodeModule, `This module has no rule or function "`+a.Name+`".`, false)
 	}
 	a.turn.begin(root.Get("results"), a.Turn, log)
 	return a, rule, nil

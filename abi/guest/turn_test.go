@@ -387,8 +387,8 @@ func TestHandleRefusesWhatItCannotServe(t *testing.T) {
 		`{"v":1`:                {Code: abi.CodeModule, Message: "The input cannot be read: JSON: the text ends early at byte 6"},
 		`{"v":2}`:               {Code: abi.CodeModule, Message: "The input is of ABI 2, this module speaks ABI 1."},
 		`{"action":{}}`:         {Code: abi.CodeModule, Message: "The input is of ABI , this module speaks ABI 1."},
-		`{"v":1,"action":null}`: {Code: abi.CodeRouting, Message: `This module has no rule or function "".`},
-		`{"v":1,"action":{"name":"threatq_sync_task"}}`: {Code: abi.CodeRouting, Message: `This module has no rule or function "threatq_sync_task".`},
+		`{"v":1,"action":null}`: {Code: abi.CodeModule, Message: `This module has no rule or function "".`},
+		`{"v":1,"action":{"name":"threatq_sync_task"}}`: {Code: abi.CodeModule, Message: `This module has no rule or function "threatq_sync_task".`},
 	} {
 		var out abi.Output
 		require.NoError(t, json.Unmarshal(guest.Handle(r, []byte(input)), &out))

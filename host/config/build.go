@@ -24,6 +24,7 @@ func (l *loader) build() *Config {
 	config.ThreatQ = l.buildThreatQ()
 	config.Resilient = l.buildResilient(config.ThreatQ.MaxParallel)
 	config.Modules = l.buildModules()
+	config.TrustedKeys = l.trustedKeys()
 	config.Log = l.buildLog()
 	config.LockFile = expandHome(l.env[lockVariable], l.home)
 	if config.LockFile == "" {
@@ -38,6 +39,16 @@ func (l *loader) build() *Config {
 		config.Settings = append(config.Settings, setting)
 	}
 	return config
+}
+
+// trustedKeys are told apart by commas; ~ is the home directory.
+func (l *loader) trustedKeys() (keys []string) {
+	for key := range strings.SplitSeq(l.values[sectionThreatQ+".trusted_keys"].text, ",") {
+		if key = strings.TrimSpace(key); key != "" {
+			keys = append(keys, expandHome(key, l.home))
+		}
+	}
+	return keys
 }
 
 func (l *loader) buildResilient(maxParallel int) Resilient {

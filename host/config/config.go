@@ -24,7 +24,9 @@ type Config struct {
 	// Modules holds the settings that modules may see, by key of [fn_threatq]; no secret is among them. Booleans are
 	// "true" or "false", numbers are decimal, mappings are "field=name,field=name", a value that is not set is "".
 	Modules map[string]string
-	Log     Log
+	// TrustedKeys are public keys of minisign, or the files that hold them.
+	TrustedKeys []string
+	Log         Log
 	// LockFile is held while the host runs: two hosts with one account take each other's messages.
 	LockFile string
 	// Warnings are what a person should see at each start.

@@ -183,4 +183,5 @@ var threatqFields = declare(sectionThreatQ, []Field{
 	{Key: "max_attachment_mb", Kind: KindNumber, Default: "100", Min: 1, Max: 10240, Module: true, Doc: "largest attachment that is imported, in MB"},
 	{Key: "tlp", Kind: KindChoice, Choices: []string{"red", "amber", "green", "white"}, Module: true, Doc: "TLP of what is synced; absent: none"},
 	{Key: "adopt_legacy_titles", Kind: KindBoolean, Default: "false", Module: true, Doc: "events made by earlier versions are found by their titles"},
+	{Key: "trusted_keys", Kind: KindText, Doc: "public keys of minisign whose packs are trusted: files, or lines that begin with RW, with commas between them"},
 })

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -16,7 +17,8 @@ const (
 )
 
 func (p *program) pluginCommand() *cobra.Command {
-	return group("plugin", "Work with rule modules", p.pluginTestCommand())
+	return group("plugin", "Work with rule modules", slices.Concat(
+		[]*cobra.Command{p.pluginListCommand(), p.pluginInstallCommand()}, p.pluginStateCommands(), []*cobra.Command{p.pluginTestCommand()})...)
 }
 
 func (p *program) pluginTestCommand() *cobra.Command {

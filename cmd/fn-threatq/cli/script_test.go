@@ -39,6 +39,9 @@ func programMain() {
 //	               one of a version before 35; "world
 //	               narrow" a SOAR that lets the account read no rules, "world
 //	               refused" a broker that lets it read no queue
+//	module F N V   writes the module N of version V to the file F; its one
+//	               function is N, and further arguments are its calls
+//	keys FILE      writes a key pair of minisign to FILE.key and FILE.pub
 //	exits CODE COMMAND [ARG…]
 //	               runs a command and compares its exit code
 //	soar-answers METHOD SUFFIX STATUS [FILE]
@@ -78,6 +81,8 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"world":         worldCommand,
+			"module":        moduleCommand,
+			"keys":          keysCommand,
 			"exits":         exitsCommand,
 			"soar-answers":  soarAnswersCommand,
 			"soar-hangs":    soarHangsCommand,
