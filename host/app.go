@@ -131,7 +131,11 @@ func New(ctx context.Context, o Options) (*App, error) {
 		if a.box, err = sandbox.New(ctx, sandbox.Options{CacheDir: filepath.Join(a.o.CacheDir, "modules"), Logger: a.log}); err != nil {
 			return nil, err
 		}
-		if a.catalog, err = catalog.Load(a.box, o.Modules); err != nil {
+		plugins := a.plugins()
+		if a.catalog, err = catalog.Open(ctx, catalog.Options{
+			Box: a.box, Builtin: o.Modules, Store: plugins, Logger: a.log,
+			Trial: Trial{CacheDir: filepath.Join(a.o.CacheDir, "modules"), Store: plugins}.Of,
+		}); err != nil {
 			return nil, errors.Join(err, a.Close(ctx))
 		}
 	}
@@ -273,6 +277,8 @@ func (a *App) Run(ctx context.Context) error {
 	}()
 	endTrial := a.tryModules(ctx)
 	defer endTrial()
+	endLook := a.watchModules(ctx)
+	defer endLook()
 	endWatch := a.watch(alive, func(ctx context.Context) error { a.actions.Ping(); return b.Ping(ctx) })
 	defer endWatch()
 	select {
@@ -294,6 +300,21 @@ func (a *App) Run(ctx context.Context) error {
 		a.log.Debug("the broker session was not closed in order", "error", closed)
 	}
 	return err
+}
+
+// lookEvery is how often the folder of installed modules is looked at: what is put
+// there is in use after two looks.
+const lookEvery = 2 * time.Second
+
+// watchModules takes changes of the installed modules over.
+func (a *App) watchModules(ctx context.Context) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		a.catalog.Watch(ctx, lookEvery)
+	}()
+	return func() { cancel(); <-done }
 }
 
 // tryModules looks at all modules soon after the app is ready, beside the

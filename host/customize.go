@@ -2,28 +2,18 @@ package host
 
 import (
 	"context"
-	"io/fs"
 
-	"fn-threatq/abi/manifest"
-	"fn-threatq/host/catalog"
 	"fn-threatq/host/provision"
 )
 
 // CustomizationDocument is the import document of the installed modules, or of the
-// named ones among them; nil stands for the modules built into the program.
-func CustomizationDocument(modules fs.FS, only []string) (*provision.Document, error) {
-	if modules == nil {
-		modules = catalog.Builtin()
-	}
-	installed, err := catalog.Load(nil, modules)
+// named ones among them. Of the options it takes Modules, CacheDir and StateDir.
+func CustomizationDocument(o Options, only []string) (*provision.Document, error) {
+	all, err := manifests(o)
 	if err != nil {
 		return nil, err
 	}
-	var manifests []*manifest.Manifest
-	for _, m := range installed.Modules() {
-		manifests = append(manifests, m.Manifest())
-	}
-	return provision.Build(manifests, only...)
+	return provision.Build(all, only...)
 }
 
 // Customizer puts what the installed modules need into the SOAR organization.
@@ -33,9 +23,9 @@ type Customizer struct {
 }
 
 // NewCustomizer prepares what needs no network, for all modules or the named ones. Of
-// the options it takes Config, Logger, Redactor and Modules.
+// the options it takes Config, Logger, Redactor, Modules and the folders.
 func NewCustomizer(o Options, only []string) (*Customizer, error) {
-	document, err := CustomizationDocument(o.Modules, only)
+	document, err := CustomizationDocument(o, only)
 	if err != nil {
 		return nil, err
 	}

@@ -1,20 +1,12 @@
 package host
 
 import (
-	"io/fs"
 	"slices"
 	"strings"
 
 	"fn-threatq/abi/manifest"
 	"fn-threatq/host/catalog"
 )
-
-// ModuleState says in one word whether actions reach a module.
-type ModuleState string
-
-// ModuleActive is a module that takes the actions of its rules and functions.
-// A catalog that only loads what is built in knows no other state.
-const ModuleActive ModuleState = "active"
 
 // Installed are the modules with all that they handle, each list by name.
 type Installed struct {
@@ -25,10 +17,13 @@ type Installed struct {
 
 // InstalledModule is a module as its manifest describes it.
 type InstalledModule struct {
-	Name        string      `json:"name"`
-	Version     string      `json:"version"`
-	State       ModuleState `json:"state"`
-	Description string      `json:"description"`
+	Name    string        `json:"name"`
+	Version string        `json:"version"`
+	State   catalog.State `json:"state"`
+	// Origin and Reason are those of a catalog.Status.
+	Origin      string `json:"origin"`
+	Reason      string `json:"reason,omitempty"`
+	Description string `json:"description"`
 	// Rules are display names, Functions API names.
 	Rules     []string `json:"rules"`
 	Functions []string `json:"functions"`
@@ -36,9 +31,9 @@ type InstalledModule struct {
 
 // Handler is the module that a rule or a function belongs to.
 type Handler struct {
-	Module  string      `json:"module"`
-	Version string      `json:"version"`
-	State   ModuleState `json:"state"`
+	Module  string        `json:"module"`
+	Version string        `json:"version"`
+	State   catalog.State `json:"state"`
 }
 
 // InstalledRule is a rule that a module handles. Automatic is how it is put
@@ -59,42 +54,31 @@ type InstalledFunction struct {
 	Handler
 }
 
-// ListInstalled reads the manifests of all modules and runs none; nil for those
-// built into the program. Its errors are those of catalog.Load.
-func ListInstalled(modules fs.FS) (Installed, error) {
-	found, err := manifests(modules)
+// ListInstalled reads the manifests of all modules and runs none. Of the options it
+// takes Modules and the folders. Its errors are those of catalog.Open.
+func ListInstalled(o Options) (Installed, error) {
+	c, err := installed(o)
 	if err != nil {
 		return Installed{}, err
 	}
 	var all Installed
-	for _, m := range found {
-		all.add(m)
+	for _, s := range c.Status() {
+		all.add(s)
 	}
-	slices.SortFunc(all.Modules, func(a, b InstalledModule) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(all.Rules, func(a, b InstalledRule) int { return strings.Compare(a.Title, b.Title) })
 	slices.SortFunc(all.Functions, func(a, b InstalledFunction) int { return strings.Compare(a.Name, b.Name) })
 	return all, nil
 }
 
-// manifests of the installed modules; nil for those built into the program.
-func manifests(modules fs.FS) ([]*manifest.Manifest, error) {
-	if modules == nil {
-		modules = catalog.Builtin()
+func (all *Installed) add(s catalog.Status) {
+	by := Handler{Module: s.Name, Version: s.Version, State: s.State}
+	module := InstalledModule{Name: s.Name, Version: s.Version, State: s.State, Origin: s.Origin, Reason: s.Reason, Rules: []string{}, Functions: []string{}}
+	m := s.Manifest
+	if m == nil {
+		// Its file cannot be read.
+		m = &manifest.Manifest{}
 	}
-	c, err := catalog.Load(nil, modules)
-	if err != nil {
-		return nil, err
-	}
-	var all []*manifest.Manifest
-	for _, m := range c.Modules() {
-		all = append(all, m.Manifest())
-	}
-	return all, nil
-}
-
-func (all *Installed) add(m *manifest.Manifest) {
-	by := Handler{Module: m.Name, Version: m.Version, State: ModuleActive}
-	module := InstalledModule{Name: m.Name, Version: m.Version, State: by.State, Description: m.Description, Rules: []string{}, Functions: []string{}}
+	module.Description = m.Description
 	for _, r := range m.Rules {
 		rule := InstalledRule{Title: r.Title, Object: r.Object, Automatic: r.Automatic, Fields: []string{}, Handler: by}
 		for _, f := range r.Fields {

@@ -29,6 +29,34 @@ type Modules struct {
 // pluginsFolder is the store's, below the folder of the state.
 const pluginsFolder = "plugins"
 
+// plugins is the store of what was installed; the folders are filled in.
+func (a *App) plugins() *store.Store {
+	return store.Open(filepath.Join(a.o.StateDir, pluginsFolder))
+}
+
+// installed are the modules that a host with these options would use. None of them
+// can be run.
+func installed(o Options) (*catalog.Catalog, error) {
+	a := &App{o: o}
+	if err := a.folders(); err != nil {
+		return nil, err
+	}
+	return catalog.Open(context.Background(), catalog.Options{Builtin: o.Modules, Store: a.plugins()})
+}
+
+// manifests of the modules that a host with these options would use.
+func manifests(o Options) ([]*manifest.Manifest, error) {
+	c, err := installed(o)
+	if err != nil {
+		return nil, err
+	}
+	var all []*manifest.Manifest
+	for _, m := range c.Modules() {
+		all = append(all, m.Manifest())
+	}
+	return all, nil
+}
+
 // OpenModules looks at what is built in and at what is installed. Close must
 // follow. Nothing is loaded yet.
 func OpenModules(ctx context.Context, cacheDir, stateDir string) (*Modules, error) {
@@ -36,7 +64,7 @@ func OpenModules(ctx context.Context, cacheDir, stateDir string) (*Modules, erro
 	if err := a.folders(); err != nil {
 		return nil, err
 	}
-	s := store.Open(filepath.Join(a.o.StateDir, pluginsFolder))
+	s := a.plugins()
 	cache := filepath.Join(a.o.CacheDir, "modules")
 	box, err := sandbox.New(ctx, sandbox.Options{CacheDir: cache})
 	if err != nil {

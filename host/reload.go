@@ -97,16 +97,8 @@ func (a *App) Reload(ctx context.Context, load func() (*config.Config, error)) (
 		return err
 	}
 	// A module that cannot be used changes nothing there either.
-	changes, err := a.catalog.Reload(ctx)
-	if err != nil {
+	if _, err := a.catalog.Reload(ctx); err != nil {
 		return errors.Join(fmt.Errorf("modules: %w", err), a.discard(fresh))
-	}
-	for _, c := range changes {
-		if c.Err != nil {
-			a.log.Error("a module is not used; the one in use stays", "module", c.Module, "error", c.Err)
-			continue
-		}
-		a.log.Info("module exchanged", "module", c.Module, "from", c.From, "to", c.To)
 	}
 	a.exchange(fresh)
 	return nil

@@ -15,7 +15,7 @@ import (
 // secrets. It returns the exit code of the first failure.
 func (o *Operator) Selftest(ctx context.Context, report func(selftest.Result)) (code int, err error) {
 	a := o.app
-	modules, err := manifests(a.o.Modules)
+	modules, err := manifests(a.o)
 	if err != nil {
 		return ExitCode(err), err
 	}

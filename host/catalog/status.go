@@ -39,6 +39,8 @@ type Status struct {
 	Digest string `json:"digest,omitempty"`
 	// InUse: it takes actions.
 	InUse bool `json:"in_use"`
+	// Manifest is that of this version; nil when it cannot be read.
+	Manifest *manifest.Manifest `json:"-"`
 	// Rules are display names, Functions API names.
 	Rules     []string `json:"rules,omitempty"`
 	Functions []string `json:"functions,omitempty"`
@@ -46,7 +48,7 @@ type Status struct {
 
 // describe fills in what is said of a candidate.
 func (s *Status) describe(c *candidate) {
-	s.Version, s.Origin, s.Digest = c.version, c.origin, c.digest
+	s.Version, s.Origin, s.Digest, s.Manifest = c.version, c.origin, c.digest, c.manifest
 	if c.manifest != nil {
 		s.Rules, s.Functions = handled(c.manifest)
 	}

@@ -70,7 +70,7 @@ what an interrupted run left undone is done. Nothing is ever deleted but by --cl
 	_ = flags.MarkHidden("packages")
 	_ = c.MarkFlagFilename("export", "res", "resz", "zip")
 	_ = c.RegisterFlagCompletionFunc("only", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		document, err := host.CustomizationDocument(nil, nil)
+		document, err := host.CustomizationDocument(host.Options{}, nil)
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveError
 		}

@@ -20,10 +20,9 @@ func (p *program) listCommand() *cobra.Command {
 		Use:   "list [modules|rules|functions]",
 		Short: "List what is installed, and which module handles what",
 		Long: `List the installed modules, the rules and functions they handle, their versions and
-states. It reads the program alone: no configuration, no network. What a SOAR
-server knows of them is told by "fn-threatq selftest".
-
-A module that is active takes the actions of its rules and functions.`,
+states. It reads the program and the folder of installed modules: no configuration,
+no network. What a SOAR server knows of them is told by "fn-threatq selftest", what
+the states mean by "fn-threatq plugin list --help".`,
 		Example:   "  fn-threatq list\n  fn-threatq list rules\n  fn-threatq list functions -o json",
 		ValidArgs: listNouns,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -42,7 +41,7 @@ A module that is active takes the actions of its rules and functions.`,
 
 // list prints one of listNouns, or all of them when noun is empty.
 func (p *program) list(noun string, asJSON bool) error {
-	all, err := host.ListInstalled(nil)
+	all, err := host.ListInstalled(host.Options{})
 	if err != nil {
 		return err
 	}
