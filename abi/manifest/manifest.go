@@ -97,7 +97,11 @@ type Setting struct {
 // wins over them.
 type Limits struct {
 	MemoryMB int `json:"memory_mb,omitempty"`
-	// TurnMS is the time of one turn in milliseconds.
+	// TurnFuel is the work of one turn in millions of units, of about one
+	// instruction each.
+	TurnFuel int `json:"turn_fuel,omitempty"`
+	// TurnMS is the wall time of one turn in milliseconds, the backstop behind
+	// the fuel.
 	TurnMS int `json:"turn_ms,omitempty"`
 	Turns  int `json:"turns,omitempty"`
 	// Calls of one action, and of one turn.
@@ -185,7 +189,7 @@ func (m *Manifest) check() error {
 		p = append(p, err.Error())
 	}
 	l := m.Limits
-	for _, n := range []int{l.MemoryMB, l.TurnMS, l.Turns, l.Calls, l.TurnCalls, l.OutputKB, l.LogKB} {
+	for _, n := range []int{l.MemoryMB, l.TurnFuel, l.TurnMS, l.Turns, l.Calls, l.TurnCalls, l.OutputKB, l.LogKB} {
 		p.want(n >= 0, "limits: %d is negative", n)
 	}
 	if len(p) == 0 {

@@ -31,7 +31,9 @@ const (
 const (
 	// KindTrap: the code trapped; a panic of a Go module ends so.
 	KindTrap Kind = "trap"
-	// KindTimeout: it ran over Limits.TurnTime.
+	// KindFuel: it did more work than Limits.TurnFuel.
+	KindFuel Kind = "fuel"
+	// KindTimeout: it ran over Limits.TurnTime, before its fuel was used up.
 	KindTimeout Kind = "timeout"
 	// KindMemory: it trapped after more memory than Limits.MemoryBytes was
 	// refused to it.

@@ -1,6 +1,7 @@
 package sandbox_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -59,8 +60,12 @@ func TestLoadRefusesWithAReason(t *testing.T) {
 		"trap at once":  {tiny{turn: []byte{0}}.file(t), sandbox.KindStart, "in turn 1 of 2 of the warm-up ftq1_turn trapped"},
 		"data outside":  {tiny{pages: []byte{0, 0}}.file(t), sandbox.KindStart, "data of 12 bytes at 0 lie outside its memory, which ends at 0"},
 		"trap recorded": {warmedUp(t, tiny{turn: trapOn("x")}, `["a","x"]`), sandbox.KindStart, "in turn 4 of 4 of the warm-up ftq1_turn trapped"},
-		"endless": {tiny{turn: append(loop, answer(0, 1)...), manifest: guestbuild.Manifest("tiny", `{"turn_ms":50}`)}.file(t),
-			sandbox.KindStart, "ftq1_turn ran over its time limit of 50ms"},
+		"endless": {tiny{turn: append(loop, answer(0, 1)...), manifest: guestbuild.Manifest("tiny", `{"turn_fuel":3}`)}.file(t),
+			sandbox.KindStart, "ftq1_turn used 3.0 million units of fuel, and its limit is 3.0 million"},
+		"our counter": {tiny{renamed: map[string]string{"_initialize": "fn-threatq.fuel"}}.file(t), sandbox.KindExport, "a name that the sandbox reserves"},
+		"our tick":    {tiny{imports: [][]byte{importFunction("fn-threatq", "tick", 0)}, imported: 1}.file(t), sandbox.KindImport, "imports the function fn-threatq.tick"},
+		"large table": {tiny{tables: []byte{1, 0x70, 0, 0x81, 0x80, 0x10}}.file(t), sandbox.KindMemory, "it has 1 tables with 262145 elements"},
+		"many tables": {tiny{tables: append([]byte{17}, bytes.Repeat([]byte{0x70, 0, 0}, 17)...)}.file(t), sandbox.KindMemory, "it has 17 tables"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := newSandbox(t).Load(t.Context(), c.file, sandbox.Limits{})
@@ -220,10 +225,12 @@ func TestLimitsAreTheWishWithinTheCeiling(t *testing.T) {
 	}{
 		"nothing said": {change: func(*sandbox.Limits) {}},
 		"a wish": {wish: manifest.Limits{MemoryMB: 8, TurnMS: 50, OutputKB: 1, LogKB: 2}, change: func(l *sandbox.Limits) {
-			l.MemoryBytes, l.TurnTime, l.OutputBytes, l.LogBytes = 8<<20, 50*time.Millisecond, 1024, 2048
+			l.MemoryBytes, l.TurnTime, l.TurnFuel, l.OutputBytes, l.LogBytes = 8<<20, 50*time.Millisecond, 30e6, 1024, 2048
 		}},
+		"fuel":            {wish: manifest.Limits{TurnMS: 50, TurnFuel: 7}, change: func(l *sandbox.Limits) { l.TurnTime, l.TurnFuel = 50*time.Millisecond, 7e6 }},
+		"no fuel, no end": {wish: manifest.Limits{TurnFuel: 1 << 60}, change: func(l *sandbox.Limits) {}},
 		"too much": {wish: manifest.Limits{MemoryMB: 4000, TurnMS: 99_000}, change: func(l *sandbox.Limits) {
-			l.MemoryBytes, l.TurnTime = sandbox.DefaultCeiling.MemoryBytes, sandbox.DefaultCeiling.TurnTime
+			l.MemoryBytes, l.TurnTime, l.TurnFuel = sandbox.DefaultCeiling.MemoryBytes, sandbox.DefaultCeiling.TurnTime, sandbox.DefaultCeiling.TurnFuel
 		}},
 		"a low ceiling":    {ceiling: sandbox.Limits{MemoryBytes: 1<<20 + 5, InputBytes: 7}, wish: manifest.Limits{MemoryMB: 8}, change: func(l *sandbox.Limits) { l.MemoryBytes, l.InputBytes = 1<<20, 7 }},
 		"numbers too high": {wish: manifest.Limits{OutputKB: 1 << 61, MemoryMB: 1 << 60}, change: func(l *sandbox.Limits) {}},
