@@ -53,9 +53,28 @@ type Delivery interface {
 type Module interface {
 	Manifest() *manifest.Manifest
 	Permits() *manifest.Permits
-	// Turn is one call of the module with the text of an abi.Input.
+	// Admit lets an action of the module be played, or says to the user why not
+	// now. How it went must be settled once, with the reason of a fault.
+	Admit() (settle func(v Verdict, reason string), err error)
+	// Turn is one call of the module with the text of an abi.Input. An error
+	// that has the method Fault() bool, true, is the module's own doing.
 	Turn(ctx context.Context, input []byte, now time.Time, seed uint64) (output []byte, log []string, err error)
 }
+
+// Verdict on a module, by how one of its actions ended.
+type Verdict int
+
+// Verdicts.
+const (
+	// NoVerdict: it ended by what is not the module's doing, such as a host that
+	// stops or a limit of time.
+	NoVerdict Verdict = iota
+	// Well: it ended as the module said, in success or failure.
+	Well
+	// AtFault: it trapped, ran over a limit, broke the contract or asked for
+	// what it may not have.
+	AtFault
+)
 
 // Modules finds the module that takes an action.
 type Modules interface {
@@ -376,6 +395,8 @@ func failureOf(err error) outcome {
 type codedError struct {
 	code abi.ErrorCode
 	text string
+	// fault: the module's own.
+	fault bool
 }
 
 func (e *codedError) Error() string { return e.text }

@@ -35,12 +35,25 @@ type fakeModule struct {
 	turn    func(ctx context.Context, in abi.Input) (string, error)
 	log     []string
 
-	mu     sync.Mutex
-	inputs []string
+	refuses error // no action is admitted
+
+	mu       sync.Mutex
+	inputs   []string
+	verdicts []Verdict
+	reasons  []string
 }
 
 func (m *fakeModule) Manifest() *manifest.Manifest { return m.m }
 func (m *fakeModule) Permits() *manifest.Permits   { return m.permits }
+
+func (m *fakeModule) Admit() (func(Verdict, string), error) {
+	return func(v Verdict, reason string) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.verdicts = append(m.verdicts, v)
+		m.reasons = append(m.reasons, reason)
+	}, m.refuses
+}
 
 func (m *fakeModule) Turn(ctx context.Context, input []byte, _ time.Time, _ uint64) ([]byte, []string, error) {
 	m.mu.Lock()

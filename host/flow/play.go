@@ -58,7 +58,7 @@ func (f *Flow) play(ctx context.Context, p *performance) outcome {
 		limited, cancel := context.WithCancelCause(ctx)
 		ctx = limited
 		p.clock = startClock(p.outer, timeLimit, func() {
-			cancel(&codedError{abi.CodeModule, fmt.Sprintf("the action took longer than %s and was ended", timeLimit)})
+			cancel(&codedError{code: abi.CodeModule, text: fmt.Sprintf("the action took longer than %s and was ended", timeLimit)})
 		})
 		defer cancel(nil)
 		defer p.clock.stop()
@@ -70,6 +70,12 @@ func (f *Flow) play(ctx context.Context, p *performance) outcome {
 			return failure(abi.CodeBusy, fmt.Sprintf("Another %s is still running%s; wait for its end.", rule.Title, progress))
 		}
 		defer f.exclusive.leave(p.action.Name)
+	}
+	settle, err := p.module.Admit()
+	if err != nil {
+		out := failure(abi.CodeModule, err.Error())
+		out.fail.Retry = true
+		return out
 	}
 	limits := LimitsOf(m)
 	p.outage = &outage{flow: f, job: p.job, clock: p.clock}
@@ -87,6 +93,7 @@ func (f *Flow) play(ctx context.Context, p *performance) outcome {
 	}()
 
 	out, err := f.turns(ctx, p, scope, who)
+	settle(verdict(err))
 	if err == nil {
 		return out
 	}
@@ -95,6 +102,18 @@ func (f *Flow) play(ctx context.Context, p *performance) outcome {
 		err = cause
 	}
 	return failureOf(err)
+}
+
+// verdict on a module whose action ended so.
+func verdict(err error) (Verdict, string) {
+	var coded *codedError
+	switch {
+	case err == nil:
+		return Well, ""
+	case errors.As(err, &coded) && coded.fault:
+		return AtFault, coded.text
+	}
+	return NoVerdict, ""
 }
 
 // turns asks the module until it replies or fails.
@@ -106,7 +125,7 @@ func (f *Flow) turns(ctx context.Context, p *performance, scope *effect.Scope, w
 	for turn := 1; turn <= turns; turn++ {
 		text := in.Text(turn)
 		if len(text) > maxHistory {
-			return outcome{}, &codedError{abi.CodeModule, fmt.Sprintf("module %s: the history of the action has grown over %d bytes; the rule must hand back a state or split its work", m.Name, maxHistory)}
+			return outcome{}, &codedError{code: abi.CodeModule, text: fmt.Sprintf("module %s: the history of the action has grown over %d bytes; the rule must hand back a state or split its work", m.Name, maxHistory)}
 		}
 		p.story.turn()
 		answer, log, err := p.module.Turn(ctx, text, p.now, seed)
@@ -117,11 +136,12 @@ func (f *Flow) turns(ctx context.Context, p *performance, scope *effect.Scope, w
 			if ctx.Err() != nil {
 				return outcome{}, ctx.Err()
 			}
-			return outcome{}, &codedError{abi.CodeModule, err.Error()}
+			var own interface{ Fault() bool }
+			return outcome{}, &codedError{abi.CodeModule, err.Error(), errors.As(err, &own) && own.Fault()}
 		}
 		out, err := ParseOutput(answer)
 		if err != nil {
-			return outcome{}, &codedError{abi.CodeModule, fmt.Sprintf("module %s broke the contract: %s", m.Name, err)}
+			return outcome{}, &codedError{abi.CodeModule, fmt.Sprintf("module %s broke the contract: %s", m.Name, err), true}
 		}
 		if out.Progress != "" && p.action.Parent == "" {
 			f.exclusive.progress(p.action.Name, out.Progress)
@@ -154,13 +174,13 @@ func (f *Flow) turns(ctx context.Context, p *performance, scope *effect.Scope, w
 		}
 		in.Add(out.State, results)
 	}
-	return outcome{}, &codedError{abi.CodeModule, fmt.Sprintf("module %s took more than %d turns", m.Name, turns)}
+	return outcome{}, &codedError{abi.CodeModule, fmt.Sprintf("module %s took more than %d turns", m.Name, turns), true}
 }
 
 func refused(module string, err error) error {
 	var r *effect.RefusedError
 	if errors.As(err, &r) {
-		return &codedError{r.Code, fmt.Sprintf("module %s was refused a call: %s", module, r.Text)}
+		return &codedError{r.Code, fmt.Sprintf("module %s was refused a call: %s", module, r.Text), true}
 	}
 	return err
 }

@@ -89,6 +89,21 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
+// Fault reports whether a failed turn was the module's own doing: not what it
+// was given, not the caller, not the machine.
+func (e *Error) Fault() bool {
+	switch e.Kind {
+	case KindTrap, KindFuel, KindMemory, KindExit, KindOutput:
+		return true
+	case KindInput:
+		return errors.Is(e.Err, errBuffer)
+	}
+	return false
+}
+
+// errBuffer is the cause of the KindInput that is the module's.
+var errBuffer = errors.New("no usable buffer")
+
 // Unwrap gives the cause.
 func (e *Error) Unwrap() error { return e.Err }
 

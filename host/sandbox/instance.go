@@ -190,7 +190,7 @@ func (i *instance) exchange(ctx context.Context, input []byte) (answer []byte, d
 	}
 	at := uint32(r[0])
 	if !i.memory.Write(at, input) {
-		return nil, during, &Error{Kind: KindInput, Message: fmt.Sprintf("%s offered a buffer at %d for %d bytes, its memory ends at %d",
+		return nil, during, &Error{Kind: KindInput, Err: errBuffer, Message: fmt.Sprintf("%s offered a buffer at %d for %d bytes, its memory ends at %d",
 			during, at, size, i.memory.Size())}
 	}
 	during = abi.ExportTurn
