@@ -76,7 +76,7 @@ var directions = []struct{ of, may, reason string }{
 	{`host/scenario`, `abi(/.*)?|host/(catalog|effect|flow|rest|sandbox)`, "scenarios are played in the host's own way, but to no broker and no service"},
 	{`host/internal/testcert`, ``, "certificates for tests"},
 	{`host/.*/?[a-z]+test`, `host/internal/testcert`, "a simulator that shared code with what it tests would share its mistakes"},
-	{`host/(e2e|benchmark)`, ``, "tests only"},
+	{`host/(e2e|benchmark|hostile)`, ``, "tests only"},
 	{`host`, `abi(/.*)?|host/(broker|catalog|config|effect|flow|install|ledger|pack|provision|queue|resilient|rest|sandbox|scenario|secret|selftest|store|threatq)`, "the one place that joins; no simulator and no plugin is part of the program"},
 	{`cmd/[a-z-]+/cli`, `host|host/(config|provision|queue|scenario|secret|selftest)`, "a command parses its arguments and leaves the rest to the host"},
 	{`cmd/[a-z-]+`, `cmd/[a-z-]+/cli`, "main only passes on what the process is given"},
