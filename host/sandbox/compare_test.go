@@ -37,13 +37,15 @@ func builtin(t testing.TB) map[string][]byte {
 	return files
 }
 
-// recorded are the inputs of a rule's warm-up: turns as they really come.
+// recorded are the inputs of a rule's warm-up, turns as they really come, the
+// shortest first.
 func recorded(t testing.TB, name string) (inputs []json.RawMessage) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "..", "plugins", name, "warmup.json"))
 	require.NoError(t, err)
 	require.NoError(t, json.Unmarshal(text, &inputs))
 	require.NotEmpty(t, inputs)
+	slices.SortFunc(inputs, func(a, b json.RawMessage) int { return len(a) - len(b) })
 	return inputs
 }
 
@@ -51,7 +53,7 @@ func recorded(t testing.TB, name string) (inputs []json.RawMessage) {
 // that answers of the services have.
 func grown(input []byte, size int) []byte {
 	const item = `{"id":2095,"name":"Phishing mail to finance","tags":["a","b"],"score":7.5,"closed":false},`
-	long := append(bytes.TrimSuffix(bytes.TrimSpace(input), []byte("}")), `,"later":[`...)
+	long := append(bytes.Clone(bytes.TrimSuffix(bytes.TrimSpace(input), []byte("}"))), `,"later":[`...)
 	for len(long) < size {
 		long = append(long, item...)
 	}
@@ -94,6 +96,9 @@ func BenchmarkMeters(b *testing.B) {
 			for _, kb := range []int{1, 4, 20} {
 				b.Run(strconv.Itoa(kb)+"KB", func(b *testing.B) {
 					in := sandbox.TurnInput{Input: grown(inputs[0], kb<<10), Now: someTime, Seed: 1}
+					if kb == 1 {
+						in.Input = inputs[0]
+					}
 					times := map[string][]time.Duration{}
 					var fuel int64
 					for b.Loop() {
@@ -118,30 +123,45 @@ func BenchmarkMeters(b *testing.B) {
 	}
 }
 
-// BenchmarkStall measures how long the garbage collector of the host waits for
-// a guest that spins, in the worst of some collections.
+// BenchmarkStall measures how long a garbage collection of the host takes while
+// a guest computes for some tenths of a second, and while none does.
 func BenchmarkStall(b *testing.B) {
-	for meter, box := range meters(b) {
-		if meter == "nothing" {
-			continue // it would never end
-		}
+	boxes := meters(b)
+	rounds := append([]byte{0x03, 0x40, 0x41, 0x80, 0x20, 0x41, 0x80, 0x20, 0x28, 2, 0, 0x41, 1, 0x6a, 0x36, 2, 0, 0x41, 0x80, 0x20, 0x28, 2, 0, 0x41},
+		append(guestbuild.Signed(100_000_000), 0x49, 0x0d, 0, 0x0b)...)
+	spin := guestbuild.Tiny{Turn: append(append([]byte{0x20, 0, 0x41, 4, 0x46, 0x04, 0x40}, append(rounds, 0x0b)...), guestbuild.Answer(0, 12)...)}.File(b)
+	for _, meter := range []string{"no guest", "fuel", "deadline", "nothing"} {
 		b.Run(meter, func(b *testing.B) {
-			m, err := box.Load(b.Context(), guestbuild.Module(b, "spin"), sandbox.Limits{TurnFuel: 1e15, TurnTime: time.Hour})
-			require.NoError(b, err)
-			ctx, stop := context.WithCancel(b.Context())
-			ended := make(chan struct{})
-			go func() { defer close(ended); _, _ = turn(ctx, m, "misbehave") }()
-			require.Eventually(b, func() bool { return m.Stats().Running == 1 }, time.Minute, time.Millisecond)
+			var m *sandbox.Module
+			if box := boxes[meter]; box != nil {
+				var err error
+				m, err = box.Load(b.Context(), spin, sandbox.Limits{TurnFuel: 1e15, TurnTime: time.Hour})
+				require.NoError(b, err)
+				defer m.Close(context.Background())
+			}
 			var collections []time.Duration
 			for b.Loop() {
-				begin := time.Now()
-				runtime.GC()
-				collections = append(collections, time.Since(begin))
+				ended := make(chan error, 1)
+				if m == nil {
+					ended <- nil
+				} else {
+					go func() { _, err := turn(b.Context(), m, "four"); ended <- err }()
+				}
+				for done := false; !done; {
+					begin := time.Now()
+					runtime.GC()
+					collections = append(collections, time.Since(begin))
+					select {
+					case err := <-ended:
+						require.NoError(b, err)
+						done = true
+					default:
+					}
+				}
 			}
+			b.ReportMetric(0, "ns/op")
 			b.ReportMetric(float64(median(collections)), "median-ns")
 			b.ReportMetric(float64(slices.Max(collections)), "worst-ns")
-			stop()
-			<-ended
 		})
 	}
 }

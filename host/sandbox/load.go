@@ -194,7 +194,7 @@ func (m *Module) compile(ctx context.Context, b *wasmbin.Module) error {
 		exports = append(exports, wasmbin.Export{Name: startExport, Kind: wasmbin.KindFunction, Index: b.Start})
 	}
 	m.hidden, m.code.data, m.code.pages = b.HiddenState, b.Data, b.MemoryMin
-	rewritten, err := m.code.meter.rewrite(b, exports)
+	rewritten, err := m.rewrite(b, exports)
 	if err != nil {
 		return &Error{Kind: KindExport, Message: err.Error(), Err: err}
 	}

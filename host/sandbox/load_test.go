@@ -290,6 +290,53 @@ func TestADamagedCacheHealsItself(t *testing.T) {
 	}
 }
 
+func TestWhatTheMeterMadeIsKept(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "cache")
+	var log bytes.Buffer
+	use := func(file []byte) {
+		s, err := sandbox.New(t.Context(), sandbox.Options{CacheDir: dir, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		require.NoError(t, err)
+		defer func() { require.NoError(t, s.Close(context.Background())) }()
+		m, err := s.Load(t.Context(), file, sandbox.Limits{})
+		require.NoError(t, err)
+		require.Equal(t, `"0123456789"`, mustTurn(t, m, "x"))
+	}
+	kept := func() []string {
+		files, err := filepath.Glob(filepath.Join(dir, "rewritten", "*"))
+		require.NoError(t, err)
+		return files
+	}
+	file := guestbuild.Tiny{}.File(t)
+	use(file)
+	files := kept()
+	require.Len(t, files, 1)
+	good, err := os.ReadFile(files[0])
+	require.NoError(t, err)
+	info, err := os.Stat(files[0])
+	require.NoError(t, err)
+	use(file)
+	again, err := os.Stat(files[0])
+	require.NoError(t, err)
+	assert.True(t, os.SameFile(info, again), "it was not made again")
+	assert.Empty(t, log.String())
+	for name, bad := range map[string][]byte{"cut": good[:len(good)/2], "empty": {}, "flipped": flipped(good)} {
+		require.NoError(t, os.WriteFile(files[0], bad, 0o600), name)
+		use(file)
+		healed, err := os.ReadFile(files[0])
+		require.NoError(t, err)
+		require.Equal(t, good, healed, name)
+	}
+	assert.Equal(t, 3, strings.Count(log.String(), "made anew"))
+	use(guestbuild.Tiny{Globals: [][]byte{{0x7f, 0, 0x41, 0, 0x0b}}}.File(t))
+	assert.Len(t, kept(), 2, "another module is another file")
+
+	// A folder that cannot be written to is no reason to refuse a module.
+	require.NoError(t, os.RemoveAll(filepath.Join(dir, "rewritten")))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "rewritten"), nil, 0o600))
+	use(file)
+	assert.Contains(t, log.String(), "cannot be kept in the cache")
+}
+
 func flipped(b []byte) []byte {
 	b = append([]byte(nil), b...)
 	b[len(b)/2] ^= 0xff

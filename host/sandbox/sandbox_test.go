@@ -79,7 +79,8 @@ func mustTurn(t testing.TB, m *sandbox.Module, input string) string {
 // wantFault plays a turn that must fail so, and sees that the next one is well.
 func wantFault(t *testing.T, m *sandbox.Module, kind sandbox.Kind, message string) *sandbox.Error {
 	t.Helper()
-	_, err := turn(t.Context(), m, "misbehave")
+	out, err := turn(t.Context(), m, "misbehave")
+	require.LessOrEqual(t, out.MemoryBytes, m.Limits().MemoryBytes)
 	var e *sandbox.Error
 	require.ErrorAs(t, err, &e)
 	require.Equal(t, kind, e.Kind, e.Error())
