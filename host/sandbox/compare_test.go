@@ -129,7 +129,8 @@ func BenchmarkStall(b *testing.B) {
 	boxes := meters(b)
 	rounds := append([]byte{0x03, 0x40, 0x41, 0x80, 0x20, 0x41, 0x80, 0x20, 0x28, 2, 0, 0x41, 1, 0x6a, 0x36, 2, 0, 0x41, 0x80, 0x20, 0x28, 2, 0, 0x41},
 		append(guestbuild.Signed(100_000_000), 0x49, 0x0d, 0, 0x0b)...)
-	spin := guestbuild.Tiny{Turn: append(append([]byte{0x20, 0, 0x41, 4, 0x46, 0x04, 0x40}, append(rounds, 0x0b)...), guestbuild.Answer(0, 12)...)}.File(b)
+	limits := guestbuild.Manifest("tiny", `{"turn_ms":600000,"turn_fuel":100000}`)
+	spin := guestbuild.Tiny{Manifest: limits, Turn: append(append([]byte{0x20, 0, 0x41, 4, 0x46, 0x04, 0x40}, append(rounds, 0x0b)...), guestbuild.Answer(0, 12)...)}.File(b)
 	for _, meter := range []string{"no guest", "fuel", "deadline", "nothing"} {
 		b.Run(meter, func(b *testing.B) {
 			var m *sandbox.Module

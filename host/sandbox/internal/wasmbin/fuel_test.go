@@ -319,6 +319,16 @@ func TestNoWorkIsDoneForNothing(t *testing.T) {
 	}
 }
 
+func TestTablesGrowSoFar(t *testing.T) {
+	m := newMachine(t, wazero.NewRuntimeConfigCompiler())
+	m.budget, m.slice = 1e9, 1e9
+	for size, want := range map[int64]uint32{wasmbin.MaxElements - 4: 4, wasmbin.MaxElements - 3: 0xffffffff, -1: 0xffffffff} {
+		_, metered := both(t, world(slices.Concat([]byte{0xd2, 2}, i32(size), []byte{0xfc, 15, 0})))
+		seen, _ := m.play(t, metered, arguments[:1])
+		assert.Equal(t, [][]uint64{{uint64(want)}}, seen.Results, "by %d", size)
+	}
+}
+
 // TestAGuestCannotReachTheMeter: what was added stands behind the module's own
 // indices, where invalid code could have pointed to.
 func TestAGuestCannotReachTheMeter(t *testing.T) {
