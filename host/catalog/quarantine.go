@@ -50,8 +50,7 @@ func (m *Module) Admit() (settle func(flow.Verdict, string), err error) {
 	trial := false
 	if !b.since.IsZero() {
 		if b.trying || time.Now().Before(b.until) {
-			return nil, fmt.Errorf("module %s %s failed %d times in a row by its own fault and is not used until %s; the last fault: %s",
-				m.manifest.Name, m.manifest.Version, b.faults, b.until.UTC().Format("15:04:05 MST"), b.last)
+			return nil, fmt.Errorf("module %s %s", m.name(), b.quarantine())
 		}
 		b.trying, trial = true, true
 	}
@@ -106,7 +105,17 @@ func (m *Module) Quarantine() (q Quarantine, aside bool) {
 	if b.since.IsZero() {
 		return Quarantine{}, false
 	}
-	return Quarantine{Since: b.since, Until: b.until, Faults: b.faults, Last: b.last}, true
+	return b.quarantine(), true
+}
+
+func (b *breaker) quarantine() Quarantine {
+	return Quarantine{Since: b.since, Until: b.until, Faults: b.faults, Last: b.last}
+}
+
+// String says it in words that go behind the name of the module.
+func (q Quarantine) String() string {
+	return fmt.Sprintf("failed %d times in a row by its own fault and is not used until %s; the last fault: %s",
+		q.Faults, q.Until.UTC().Format("15:04:05 MST"), q.Last)
 }
 
 func (m *Module) name() string { return m.manifest.Name + " " + m.manifest.Version }

@@ -19,7 +19,7 @@ import (
 )
 
 // aside is a module with its log.
-func aside(t *testing.T) (*catalog.Module, *bytes.Buffer) {
+func aside(t *testing.T) (*catalog.Module, *bytes.Buffer, *catalog.Catalog) {
 	t.Helper()
 	var log bytes.Buffer
 	box, err := sandbox.New(t.Context(), sandbox.Options{CacheDir: cache(t)})
@@ -28,7 +28,7 @@ func aside(t *testing.T) (*catalog.Module, *bytes.Buffer) {
 	c, err := catalog.Open(t.Context(), catalog.Options{Box: box, Logger: slog.New(slog.NewTextHandler(&log, nil)),
 		Builtin: fstest.MapFS{"a.wasm": guest(t, "a", rule("R"), "")}})
 	require.NoError(t, err)
-	return c.Modules()[0], &log
+	return c.Modules()[0], &log, c
 }
 
 // play is an action of the module.
@@ -47,7 +47,7 @@ func faults(t *testing.T, m *catalog.Module, n int) {
 }
 
 func TestAModuleThatKeepsFailingIsPutAside(t *testing.T) {
-	m, log := aside(t)
+	m, log, c := aside(t)
 	synctest.Test(t, func(t *testing.T) {
 		faults(t, m, 4)
 		_, is := m.Quarantine()
@@ -59,6 +59,9 @@ func TestAModuleThatKeepsFailingIsPutAside(t *testing.T) {
 		_, err := m.Admit()
 		require.EqualError(t, err, "module a 1.2.3 failed 5 times in a row by its own fault and is not used until 00:01:00 UTC; the last fault: it trapped")
 		assert.Equal(t, 1, strings.Count(log.String(), "\n"))
+		status := c.Status()[0]
+		assert.Equal(t, catalog.Quarantined, status.State)
+		assert.Equal(t, "failed 5 times in a row by its own fault and is not used until 00:01:00 UTC; the last fault: it trapped", status.Reason)
 		assert.Contains(t, log.String(), "level=ERROR")
 		assert.Regexp(t, `module="a 1\.2\.3" digest=[0-9a-f]{64} faults=5`, log.String())
 
@@ -71,6 +74,7 @@ func TestAModuleThatKeepsFailingIsPutAside(t *testing.T) {
 		_, is = m.Quarantine()
 		require.False(t, is)
 		assert.Contains(t, log.String(), "back in use")
+		assert.Equal(t, catalog.Active, c.Status()[0].State)
 		faults(t, m, 4)
 		_, err = m.Admit()
 		require.NoError(t, err, "it begins anew")
@@ -78,7 +82,7 @@ func TestAModuleThatKeepsFailingIsPutAside(t *testing.T) {
 }
 
 func TestTrialsComeFurtherApart(t *testing.T) {
-	m, log := aside(t)
+	m, log, _ := aside(t)
 	synctest.Test(t, func(t *testing.T) {
 		faults(t, m, 5)
 		for _, pause := range []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, time.Hour} {
@@ -100,7 +104,7 @@ func TestTrialsComeFurtherApart(t *testing.T) {
 }
 
 func TestOnlyFaultsInARowCount(t *testing.T) {
-	m, _ := aside(t)
+	m, _, _ := aside(t)
 	synctest.Test(t, func(t *testing.T) {
 		for range 3 {
 			faults(t, m, 4)

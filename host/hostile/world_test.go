@@ -104,7 +104,7 @@ func open(t testing.TB, files map[string][]byte) (*world, error) {
 	for name, file := range files {
 		folder[name+".wasm"] = &fstest.MapFile{Data: file}
 	}
-	if w.catalog, err = catalog.Load(box, folder); err != nil {
+	if w.catalog, err = catalog.Open(t.Context(), catalog.Options{Box: box, Builtin: folder, Logger: log}); err != nil {
 		return nil, err
 	}
 	for n, m := range w.catalog.Modules() {
