@@ -87,7 +87,9 @@ func TestMemoryDoesNotGrowFromActionToAction(t *testing.T) {
 func TestTimeCannotBeGuessed(t *testing.T) {
 	// A million rounds between two readings of the clock, to 64 and to 72; the
 	// digit is how many bits of the two differ.
-	read := func(clock, at byte) []byte { return []byte{0x41, clock, 0x42, 1, 0x41, at, 0x10, 0, 0x1a} }
+	read := func(clock byte, at int64) []byte {
+		return append(append([]byte{0x41, clock, 0x42, 1, 0x41}, guestbuild.Signed(at)...), 0x10, 0, 0x1a)
+	}
 	for clock, name := range []string{"wall", "monotonic"} {
 		spin := append([]byte{0x03, 0x40, 0x41, 0x80, 0x02, 0x41, 0x80, 0x02, 0x28, 2, 0, 0x41, 1, 0x6a, 0x36, 2, 0, 0x41, 0x80, 0x02, 0x28, 2, 0, 0x41},
 			append(guestbuild.Signed(1_000_000), 0x49, 0x0d, 0, 0x0b)...)
