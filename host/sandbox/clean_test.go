@@ -127,15 +127,15 @@ func testCache(t testing.TB) string {
 // the collector waiting, by what can be counted.
 func TestAGuestComesBackAfterEachSlice(t *testing.T) {
 	s := openBox(t, Options{})
-	m, err := s.Load(t.Context(), guestbuild.Module(t, "spin"), Limits{TurnFuel: 100 * slice})
+	m, err := s.Load(t.Context(), guestbuild.Module(t, "spin"), Limits{TurnFuel: 100 << 18})
 	require.NoError(t, err)
 	i, e := m.take(t.Context())
 	require.Nil(t, e)
 	i.env.set(zeroTime, i.env.monotonic, 1, 1000)
 	_, e = i.turn(t.Context(), []byte("misbehave"))
 	require.Equal(t, KindFuel, e.Kind)
-	assert.InDelta(t, 100, i.slices, 2, "once for each slice")
-	assert.InDelta(t, 100*slice, i.used, 1000, "and no charge is so large that it runs far over")
+	assert.InDelta(t, 100, i.slices, 2, "once for each 262,144 units")
+	assert.InDelta(t, 100<<18, i.used, 1000, "and no charge is so large that it runs far over")
 	i.close()
 }
 
