@@ -9,7 +9,8 @@ import (
 	"fn-threatq/abi/modulefile"
 )
 
-// FuelVersion changes with every change of what Metered makes of a module.
+// FuelVersion changes with every change of what Metered and Rewrite make of a
+// module: it names what is kept of them.
 const FuelVersion = 1
 
 // Costs of the instructions that are more than one unit. Those that only give
