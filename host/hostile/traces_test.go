@@ -229,7 +229,7 @@ func TestAModuleThatKeepsFailingIsPutAsideWhileOthersWork(t *testing.T) {
 // the runtime's own histogram. What bounds it is held by the number of slices,
 // in package sandbox.
 func TestStallOfTheHost(t *testing.T) {
-	w, err := open(t, map[string][]byte{"spin": program(t, "spin", `{"turn_fuel":500}`), "good": good(t)})
+	w, err := open(t, map[string][]byte{"spin": program(t, "spin", `{"turn_fuel":500,"turn_ms":60000}`), "good": good(t)})
 	require.NoError(t, err)
 	before := stops()
 	ended := make(chan reply)
