@@ -220,7 +220,7 @@ func (a *App) setup(l *live) *flow.Setup {
 			Retry: map[string]effect.Retry{abi.Resilient: {
 				Attempts: r.RequestAttempts, Delay: r.RequestRetryDelay, Factor: r.RequestRetryBackoff,
 			}},
-			MaxBlob: maxBlob(l.config.Modules), Logger: a.log,
+			Journal: a.record, MaxBlob: maxBlob(l.config.Modules), Logger: a.log,
 		}),
 		Site: abi.Site{
 			OrgID: l.session.OrgID, OrgName: l.session.OrgName,
