@@ -280,6 +280,8 @@ func (a *App) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	endControl := a.control(ctx, record, a.actions)
+	defer endControl()
 	ended := make(chan error, 1)
 	go func() {
 		ended <- b.Run(alive, func(d *broker.Delivery) { a.actions.Handle(delivery{d}) })
@@ -288,8 +290,6 @@ func (a *App) Run(ctx context.Context) error {
 	defer endTrial()
 	endWatch := a.watch(alive, func(ctx context.Context) error { a.actions.Ping(); return b.Ping(ctx) })
 	defer endWatch()
-	endControl := a.control(ctx, record, a.actions)
-	defer endControl()
 	select {
 	case err = <-ended:
 	case err = <-a.unfit:
