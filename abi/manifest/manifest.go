@@ -54,6 +54,10 @@ type Rule struct {
 	Lane string `json:"lane,omitempty"`
 	// Exclusive rules run once at a time; another action is refused meanwhile.
 	Exclusive bool `json:"exclusive,omitempty"`
+	// Merge says that one run can serve all actions of this rule that wait for
+	// the same object with the same fields: the rule reads the object anew and
+	// does not ask who caused the action. Deletions are served apart.
+	Merge bool `json:"merge,omitempty"`
 }
 
 // Condition is a condition of an automatic rule.
@@ -165,6 +169,7 @@ func (m *Manifest) check() error {
 		routes[name] = true
 		p.want(slices.Contains(objects, r.Object), "rule %q: object %q is none of %s", r.Title, r.Object, strings.Join(objects, ", "))
 		p.want(r.Lane == "" || r.Lane == "incident" || r.Lane == "none", "rule %q: lane %q is neither incident nor none", r.Title, r.Lane)
+		p.want(!r.Merge || r.Lane != "none", "rule %q: merge needs a lane, in which actions wait for each other", r.Title)
 		for _, c := range r.Conditions {
 			p.want(slices.Contains(methods, c.Method), "rule %q: condition %q is none of %s", r.Title, c.Method, strings.Join(methods, ", "))
 			p.want((c.Method == "changed") == (c.Field != ""), "rule %q: condition %s: a field belongs to `changed` and only to it", r.Title, c.Method)

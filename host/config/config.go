@@ -25,6 +25,7 @@ type Config struct {
 	// "true" or "false", numbers are decimal, mappings are "field=name,field=name", a value that is not set is "".
 	Modules map[string]string
 	Log     Log
+	Ledger  Ledger
 	// LockFile is held while the host runs: two hosts with one account take each other's messages.
 	LockFile string
 	// Warnings are what a person should see at each start.
@@ -89,6 +90,12 @@ type ThreatQ struct {
 	MaxParallel    int           // actions of different incidents that run side by side
 	Hold           time.Duration // how long an action waits for a service that is down
 	Standby        bool          // one host of several works, the others wait
+}
+
+// Ledger says how long outcomes are remembered, and in how much room.
+type Ledger struct {
+	Age  time.Duration
+	Size int64 // bytes
 }
 
 // Log says what is logged, and to which file besides stderr.

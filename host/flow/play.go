@@ -20,7 +20,7 @@ type performance struct {
 	action *abi.Action
 	module Module
 	token  string
-	job    *job
+	run    *run
 	story  *story
 	now    time.Time
 	// lane is the one that the action is in; noLane: in none.
@@ -30,6 +30,8 @@ type performance struct {
 	// sub-action in the parent's lane. outer is the parent's in another lane.
 	clock, outer *clock
 	outage       *outage
+	// shares: it may be given what others of its lane have read.
+	shares bool
 	// subIDs are the ids of the sub-actions so far.
 	subIDs map[string]bool
 }
@@ -78,12 +80,12 @@ func (f *Flow) play(ctx context.Context, p *performance) outcome {
 		return out
 	}
 	limits := LimitsOf(m)
-	p.outage = &outage{flow: f, job: p.job, clock: p.clock}
+	who := newHolder()
+	p.outage = &outage{flow: f, run: p.run, clock: p.clock}
 	scope := p.setup.Performer.Open(effect.ScopeOptions{
 		Action: p.action.ID, Permits: p.module.Permits(), ContextToken: p.token,
-		MaxCalls: limits.Calls, MaxTurnCalls: limits.TurnCalls, Waiting: p.outage.waiting(),
+		MaxCalls: limits.Calls, MaxTurnCalls: limits.TurnCalls, Waiting: p.outage.waiting(), Reads: f.reader(p, who),
 	})
-	who := newHolder()
 	defer func() {
 		f.holds.release(who)
 		p.story.add(scope.Calls(), scope.Waiting(), scope.Held())
@@ -145,7 +147,7 @@ func (f *Flow) turns(ctx context.Context, p *performance, scope *effect.Scope, w
 		}
 		if out.Progress != "" && p.action.Parent == "" {
 			f.exclusive.progress(p.action.Name, out.Progress)
-			f.interim(p.job, out.Progress)
+			f.interim(p.run, out.Progress)
 		}
 		switch {
 		case out.Reply != nil:
@@ -164,6 +166,7 @@ func (f *Flow) turns(ctx context.Context, p *performance, scope *effect.Scope, w
 			if err != nil {
 				return outcome{}, refused(m.Name, err)
 			}
+			p.story.note(out.Calls, results)
 		case len(out.Actions) > 0:
 			if err := checkStart(m, p.action, f.holds.any(who)); err != nil {
 				return outcome{}, err
@@ -192,16 +195,19 @@ func SeedOf(id string) uint64 {
 	return h.Sum64()
 }
 
-// interim sends a progress text, if that can be done quickly.
-func (f *Flow) interim(j *job, text string) {
-	if j.message.ReplyTo == "" || j.message.CorrelationID == "" {
-		return
-	}
+// interim sends a progress text to all who wait, if that can be done quickly.
+func (f *Flow) interim(r *run, text string) {
 	body := encode(replyBody{Message: f.o.Redact(text)})
 	ctx, cancel := context.WithTimeout(f.run, interimTime)
 	defer cancel()
-	if err := j.current().Reply(ctx, body); err != nil {
-		f.o.Logger.Debug("interim reply not sent", "action", j.message.ID, "error", err)
+	for _, j := range r.jobs {
+		d := j.current()
+		if d == nil || j.message.ReplyTo == "" || j.message.CorrelationID == "" {
+			continue
+		}
+		if err := d.Reply(ctx, body); err != nil {
+			f.o.Logger.Debug("interim reply not sent", "action", j.message.ID, "error", err)
+		}
 	}
 }
 
@@ -237,7 +243,7 @@ func (f *Flow) subActions(ctx context.Context, p *performance, asked []abi.SubAc
 	f.lanes.leave()
 	for i, sub := range subs {
 		group.Add(1)
-		f.lanes.submit(sub.lane, func(started bool) {
+		f.lanes.submit(sub.lane, &task{run: func(started bool) {
 			defer group.Done()
 			if !started || ctx.Err() != nil {
 				stops := failureOf(context.Canceled)
@@ -249,7 +255,7 @@ func (f *Flow) subActions(ctx context.Context, p *performance, asked []abi.SubAc
 				givenUp.Store(&out)
 			}
 			results[i] = out.result(asked[i].ID)
-		})
+		}})
 	}
 	group.Wait()
 	f.lanes.enter()
@@ -301,7 +307,7 @@ func (f *Flow) subAction(p *performance, s abi.SubAction) (*performance, error) 
 			IncidentID: s.IncidentID, TaskID: s.TaskID, ArtifactID: s.ArtifactID, Fields: s.Fields,
 			User: p.action.User, Parent: p.action.ID,
 		},
-		module: module, token: p.token, job: p.job, story: p.story, now: p.now,
+		module: module, token: p.token, run: p.run, story: p.story, now: p.now,
 		lane: incidentLane(s.IncidentID),
 	}
 	if p.noLane {

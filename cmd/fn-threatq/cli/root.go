@@ -144,6 +144,7 @@ else $APP_CONFIG_FILE, else ./app.config, else ~/.resilient/app.config.`,
 		p.selftestCommand(),
 		p.listCommand(),
 		p.queueCommand(),
+		p.actionsCommand(),
 		p.versionCommand(),
 	)
 	return root
