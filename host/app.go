@@ -58,7 +58,7 @@ type Options struct {
 	// Catalog, when given, is used in place of Modules: apps of one process may
 	// share what is loaded. It stays open when the app ends.
 	Catalog *catalog.Catalog
-	// CacheDir keeps compiled modules, StateDir dead letters. Empty means
+	// CacheDir keeps compiled modules, StateDir the ledger. Empty means
 	// fn-threatq in the user's cache and state folders.
 	CacheDir, StateDir string
 	// DrainTime bounds the wait for running actions at the end; 0 = 8 s, which
@@ -85,6 +85,9 @@ type App struct {
 	reloading sync.Mutex
 	closed    bool // guarded by reloading
 	retiring  sync.WaitGroup
+
+	// record is open while the app runs.
+	record *ledger.Ledger
 
 	ready     chan struct{}
 	readyOnce sync.Once
@@ -254,6 +257,16 @@ func (a *App) Run(ctx context.Context) error {
 		}
 	}()
 
+	record, err := a.ledger()
+	if err != nil {
+		return err
+	}
+	a.record = record
+	defer func() {
+		if err := record.Close(); err != nil {
+			a.log.Warn("the ledger was not closed in order", "error", err)
+		}
+	}()
 	session, err := a.connect(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -266,11 +279,13 @@ func (a *App) Run(ctx context.Context) error {
 		"account", session.Account.Name, "account_type", string(session.Account.Type))
 	a.checkThreatQ(ctx)
 
-	a.actions = a.flow(session)
+	a.actions = a.flow(session, record)
 	b, err := a.broker(queue)
 	if err != nil {
 		return err
 	}
+	endControl := a.control(ctx, record, a.actions)
+	defer endControl()
 	ended := make(chan error, 1)
 	go func() {
 		ended <- b.Run(alive, func(d *broker.Delivery) { a.actions.Handle(delivery{d}) })
@@ -391,33 +406,40 @@ func (a *App) checkThreatQ(ctx context.Context) {
 	a.log.Info("logged in to ThreatQ", "host", a.o.Config.ThreatQ.BaseURL.Host)
 }
 
+// ledger opens the ledger and takes over what earlier versions kept as files.
+func (a *App) ledger() (*ledger.Ledger, error) {
+	c := a.o.Config.Ledger
+	record, err := ledger.Open(ledger.Options{Dir: a.o.StateDir, Age: c.Age, Size: c.Size, Logger: a.log})
+	if err != nil {
+		return nil, err
+	}
+	if n, err := record.Adopt(filepath.Join(a.o.StateDir, "dead-letters")); err != nil {
+		a.log.Warn("dead letters of an earlier version were not all taken into the ledger", "taken", n, "error", err)
+	} else if n > 0 {
+		a.log.Info("dead letters of an earlier version were taken into the ledger", "letters", n)
+	}
+	return record, nil
+}
+
 // flow makes the way of the actions.
-func (a *App) flow(session resilient.Session) *flow.Flow {
+func (a *App) flow(session resilient.Session, record *ledger.Ledger) *flow.Flow {
 	name, err := os.Hostname()
 	if err != nil {
 		name = "localhost"
 	}
-	letters := ledger.DeadLetters{Dir: filepath.Join(a.o.StateDir, "dead-letters")}
 	l := *a.live.Load()
 	l.session = session
 	a.live.Store(&l)
 	s := a.setup(&l)
 	return flow.New(flow.Options{
 		Modules: s.Modules, Directory: s.Directory, Performer: s.Performer, Site: s.Site, Settings: s.Settings, TrapException: s.TrapException,
-		Ledger:   ledger.NewMemory(),
+		Ledger:   record,
+		Touches:  touches,
 		Parallel: a.o.Config.ThreatQ.MaxParallel,
 		Hold:     a.o.Config.ThreatQ.Hold,
-		DeadLetter: func(m flow.Message, reason string) {
-			path, err := letters.Keep(m.ID, m.Headers, []byte(a.redact.Redact(string(m.Body))), reason)
-			if err != nil {
-				a.log.Error("an unreadable message could not be kept", "action", m.ID, "error", err)
-				return
-			}
-			a.log.Error("an unreadable message was kept", "action", m.ID, "file", path, "reason", reason)
-		},
-		Redact: a.redact.Redact,
-		Host:   name,
-		Logger: a.log,
+		Redact:   a.redact.Redact,
+		Host:     name,
+		Logger:   a.log,
 	})
 }
 

@@ -94,6 +94,8 @@ type site struct {
 	tq        *threatqtest.Server
 	keys      map[string]string // of [resilient]
 	logs      logBook
+	// stateDir of the apps; empty: one of its own for each.
+	stateDir string
 }
 
 const (
@@ -149,7 +151,7 @@ func (s *site) config(t *testing.T) *config.Config {
 func (s *site) run(t *testing.T) (app *App, stop context.CancelFunc, ended chan error) {
 	t.Helper()
 	app, err := New(within(t), Options{
-		Config: s.config(t), Modules: modules(t), CacheDir: compiled, StateDir: t.TempDir(),
+		Config: s.config(t), Modules: modules(t), CacheDir: compiled, StateDir: cmp.Or(s.stateDir, t.TempDir()),
 		Logger: slog.New(slog.NewTextHandler(&s.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	require.NoError(t, err)

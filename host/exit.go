@@ -9,6 +9,7 @@ import (
 	"fn-threatq/host/broker"
 	"fn-threatq/host/catalog"
 	"fn-threatq/host/config"
+	"fn-threatq/host/ledger"
 	"fn-threatq/host/provision"
 	"fn-threatq/host/resilient"
 	"fn-threatq/host/rest"
@@ -49,13 +50,14 @@ func ExitCode(err error) int {
 		connect       *broker.ConnectError
 		exchange      *rest.Error
 		locked        *LockedError
+		ledgerLocked  *ledger.LockedError
 		forbidden     *provision.ForbiddenError
 		unchanged     *provision.RefusedError
 	)
 	switch {
 	case err == nil:
 		return ExitOK
-	case errors.As(err, &locked):
+	case errors.As(err, &locked), errors.As(err, &ledgerLocked):
 		return ExitLocked
 	case errors.As(err, &forbidden):
 		return ExitForbidden

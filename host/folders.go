@@ -2,6 +2,7 @@ package host
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,15 +20,10 @@ func (a *App) folders() error {
 		a.o.CacheDir = filepath.Join(cache, "fn-threatq")
 	}
 	if a.o.StateDir = cmp.Or(a.o.StateDir, serviceFolder("STATE_DIRECTORY")); a.o.StateDir == "" {
-		state := os.Getenv("XDG_STATE_HOME")
-		if state == "" {
-			home, err := os.UserHomeDir()
-			if err != nil {
-				return fmt.Errorf("no folder for dead letters: %w: set XDG_STATE_HOME", err)
-			}
-			state = filepath.Join(home, ".local", "state")
+		var err error
+		if a.o.StateDir, err = StateDir(os.Getenv); err != nil {
+			return err
 		}
-		a.o.StateDir = filepath.Join(state, "fn-threatq")
 	}
 	return nil
 }
@@ -37,4 +33,17 @@ func (a *App) folders() error {
 func serviceFolder(variable string) string {
 	first, _, _ := strings.Cut(os.Getenv(variable), ":")
 	return first
+}
+
+// StateDir is the user's folder of the ledger: fn-threatq in the state folder.
+func StateDir(getenv func(string) string) (string, error) {
+	state := getenv("XDG_STATE_HOME")
+	if state == "" {
+		home := getenv("HOME")
+		if home == "" {
+			return "", errors.New("no folder for the ledger: set XDG_STATE_HOME")
+		}
+		state = filepath.Join(home, ".local", "state")
+	}
+	return filepath.Join(state, "fn-threatq"), nil
 }

@@ -11,21 +11,27 @@ import (
 	"net/url"
 	"time"
 
+	"fn-threatq/abi"
 	"fn-threatq/host/broker"
 	"fn-threatq/host/config"
 	"fn-threatq/host/flow"
 	"fn-threatq/host/resilient"
+	"fn-threatq/host/threatq"
 )
 
 // delivery is a broker's delivery as the flow sees it.
 type delivery struct{ *broker.Delivery }
 
+// Message hands the message over: the flow holds it from now on, and may hold it
+// in less room than it came.
 func (d delivery) Message() flow.Message {
-	return flow.Message{
+	m := flow.Message{
 		ID: d.MessageID, Destination: d.Destination, ReplyTo: d.ReplyTo, CorrelationID: d.CorrelationID,
 		Payload: d.Payload, ContextToken: d.ContextToken, Timestamp: d.Timestamp, Redelivered: d.Redelivered,
 		Headers: d.Headers, Body: d.Body,
 	}
+	d.Headers, d.Body = nil, nil
+	return m
 }
 
 // directory is the SOAR directory as the flow sees it.
@@ -34,6 +40,12 @@ type directory struct{ *resilient.Directory }
 func (d directory) FieldOption(ctx context.Context, field string, value int64) (string, error) {
 	label, _, err := d.Directory.FieldOption(ctx, field, value)
 	return label, err
+}
+
+// touches says whether a write can change what a read answers; SOAR has rules and
+// scripts that change anything.
+func touches(write, read abi.Call) bool {
+	return write.Service != abi.ThreatQ || threatq.Touches(write, read)
 }
 
 // dialer opens connections to the broker, through the proxy where one is set

@@ -212,7 +212,7 @@ func (a *App) setup(l *live) *flow.Setup {
 			Retry: map[string]effect.Retry{abi.Resilient: {
 				Attempts: r.RequestAttempts, Delay: r.RequestRetryDelay, Factor: r.RequestRetryBackoff,
 			}},
-			MaxBlob: maxBlob(l.config.Modules), Logger: a.log,
+			Journal: a.record, MaxBlob: maxBlob(l.config.Modules), Logger: a.log,
 		}),
 		Site: abi.Site{
 			OrgID: l.session.OrgID, OrgName: l.session.OrgName,
@@ -265,6 +265,7 @@ const (
 	ofTheSession = "the broker's session is made with it"
 	ofTheAccount = "the rules know what they wrote by the account"
 	ofTheLog     = "the log file is open"
+	ofTheLedger  = "the ledger is open"
 )
 
 // cold are the keys, as SECTION.KEY, that a running host cannot change, and why. All
@@ -286,4 +287,6 @@ var cold = map[string]string{
 	"fn_threatq.max_parallel":        "the lanes are made for it",
 	"fn_threatq.hold_minutes":        "actions that wait began with it",
 	"fn_threatq.standby":             ofTheSession,
+	"fn_threatq.ledger_days":         ofTheLedger,
+	"fn_threatq.ledger_mb":           ofTheLedger,
 }

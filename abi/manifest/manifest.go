@@ -54,6 +54,10 @@ type Rule struct {
 	Lane string `json:"lane,omitempty"`
 	// Exclusive rules run once at a time; another action is refused meanwhile.
 	Exclusive bool `json:"exclusive,omitempty"`
+	// Merge says that one run can serve all actions of this rule that wait for
+	// the same object with the same fields: the rule reads the object anew and
+	// does not ask who caused the action. Deletions are served apart.
+	Merge bool `json:"merge,omitempty"`
 }
 
 // Condition is a condition of an automatic rule.
@@ -97,7 +101,11 @@ type Setting struct {
 // wins over them.
 type Limits struct {
 	MemoryMB int `json:"memory_mb,omitempty"`
-	// TurnMS is the time of one turn in milliseconds.
+	// TurnFuel is the work of one turn in millions of units, of about one
+	// instruction each.
+	TurnFuel int `json:"turn_fuel,omitempty"`
+	// TurnMS is the wall time of one turn in milliseconds, the backstop behind
+	// the fuel.
 	TurnMS int `json:"turn_ms,omitempty"`
 	Turns  int `json:"turns,omitempty"`
 	// Calls of one action, and of one turn.
@@ -161,6 +169,7 @@ func (m *Manifest) check() error {
 		routes[name] = true
 		p.want(slices.Contains(objects, r.Object), "rule %q: object %q is none of %s", r.Title, r.Object, strings.Join(objects, ", "))
 		p.want(r.Lane == "" || r.Lane == "incident" || r.Lane == "none", "rule %q: lane %q is neither incident nor none", r.Title, r.Lane)
+		p.want(!r.Merge || r.Lane != "none", "rule %q: merge needs a lane, in which actions wait for each other", r.Title)
 		for _, c := range r.Conditions {
 			p.want(slices.Contains(methods, c.Method), "rule %q: condition %q is none of %s", r.Title, c.Method, strings.Join(methods, ", "))
 			p.want((c.Method == "changed") == (c.Field != ""), "rule %q: condition %s: a field belongs to `changed` and only to it", r.Title, c.Method)
@@ -185,7 +194,7 @@ func (m *Manifest) check() error {
 		p = append(p, err.Error())
 	}
 	l := m.Limits
-	for _, n := range []int{l.MemoryMB, l.TurnMS, l.Turns, l.Calls, l.TurnCalls, l.OutputKB, l.LogKB} {
+	for _, n := range []int{l.MemoryMB, l.TurnFuel, l.TurnMS, l.Turns, l.Calls, l.TurnCalls, l.OutputKB, l.LogKB} {
 		p.want(n >= 0, "limits: %d is negative", n)
 	}
 	if len(p) == 0 {

@@ -162,4 +162,15 @@ func (c *Catalog) Names(kind string) (names []string) {
 func (c *Catalog) Modules() []*Module { return c.table.Load().modules }
 
 // Status tells of each module that is installed, in the order of their names.
-func (c *Catalog) Status() []Status { return c.table.Load().status }
+func (c *Catalog) Status() []Status {
+	t := c.table.Load()
+	status := slices.Clone(t.status)
+	for _, m := range t.modules {
+		q, aside := m.Quarantine()
+		n := slices.IndexFunc(status, func(s Status) bool { return s.InUse && s.Name == m.manifest.Name })
+		if aside && n >= 0 {
+			status[n].State, status[n].Reason = Quarantined, q.String()
+		}
+	}
+	return status
+}

@@ -2,6 +2,8 @@ package catalog
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -30,6 +32,8 @@ type Module struct {
 	// idle is how long it stays loaded, and timer ends that.
 	idle  time.Duration
 	timer *time.Timer
+
+	breaker breaker
 }
 
 func newModule(o Options, c *candidate, permits *manifest.Permits) *Module {
@@ -44,6 +48,19 @@ func (m *Module) Permits() *manifest.Permits { return m.permits }
 
 // Digest is the SHA-256 of the module file; empty for a built-in one.
 func (m *Module) Digest() string { return m.from.digest }
+
+// anyDigest is that of a built-in one too; empty when it cannot be read.
+func (m *Module) anyDigest() string {
+	if m.from.digest != "" {
+		return m.from.digest
+	}
+	text, err := m.read()
+	if err != nil {
+		return ""
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
 
 // Turn plays one turn in the sandbox.
 func (m *Module) Turn(ctx context.Context, input []byte, now time.Time, seed uint64) ([]byte, []string, error) {

@@ -15,6 +15,9 @@ const (
 	Tampered State = "tampered"
 	// Failed: it cannot be used for another reason.
 	Failed State = "failed"
+	// Quarantined: it is in use, but was put aside for a while because it kept
+	// failing by its own fault.
+	Quarantined State = "quarantined"
 	// Disabled: it takes no actions because a person said so.
 	Disabled State = "disabled"
 	// Outdated: it is in use, and a newer version is at hand.

@@ -26,6 +26,10 @@ func (l *loader) build() *Config {
 	config.Modules = l.buildModules()
 	config.TrustedKeys = l.trustedKeys()
 	config.Log = l.buildLog()
+	config.Ledger = Ledger{
+		Age:  time.Duration(l.values[sectionThreatQ+".ledger_days"].number) * 24 * time.Hour,
+		Size: int64(l.values[sectionThreatQ+".ledger_mb"].number) << 20,
+	}
 	config.LockFile = expandHome(l.env[lockVariable], l.home)
 	if config.LockFile == "" {
 		config.LockFile = filepath.Join(l.home, ".resilient", "resilient_circuits_lockfile")
@@ -50,6 +54,10 @@ func (l *loader) trustedKeys() (keys []string) {
 	}
 	return keys
 }
+
+// defaultPrefetch is how many messages are held. Those that wait are held small,
+// some 3 KB each, and equal ones that are held together are served together.
+const defaultPrefetch = 10_000
 
 func (l *loader) buildResilient(maxParallel int) Resilient {
 	get := func(key string) value { return l.values[sectionResilient+"."+key] }
@@ -81,7 +89,7 @@ func (l *loader) buildResilient(maxParallel int) Resilient {
 	}
 	switch {
 	case r.Prefetch == 0:
-		r.Prefetch = 2 * maxParallel
+		r.Prefetch = max(defaultPrefetch, 2*maxParallel)
 	case r.Prefetch < maxParallel:
 		l.warn(get("stomp_prefetch_limit").problem(fmt.Sprintf("is less than max_parallel in [%s] (%d): at most %d actions run side by side",
 			sectionThreatQ, maxParallel, r.Prefetch), "raise it, or leave it out"))

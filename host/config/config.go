@@ -27,6 +27,7 @@ type Config struct {
 	// TrustedKeys are public keys of minisign, or the files that hold them.
 	TrustedKeys []string
 	Log         Log
+	Ledger      Ledger
 	// LockFile is held while the host runs: two hosts with one account take each other's messages.
 	LockFile string
 	// Warnings are what a person should see at each start.
@@ -91,6 +92,12 @@ type ThreatQ struct {
 	MaxParallel    int           // actions of different incidents that run side by side
 	Hold           time.Duration // how long an action waits for a service that is down
 	Standby        bool          // one host of several works, the others wait
+}
+
+// Ledger says how long outcomes are remembered, and in how much room.
+type Ledger struct {
+	Age  time.Duration
+	Size int64 // bytes
 }
 
 // Log says what is logged, and to which file besides stderr.

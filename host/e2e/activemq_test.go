@@ -19,6 +19,7 @@ import (
 // test has queues of its own, and another for those that stop it.
 func init() {
 	startBroker, startOwnBroker, endSharedBroker = theActiveMQ, startActiveMQ, endActiveMQ
+	waitingIncidents = 20
 }
 
 type realBroker struct {

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -91,7 +93,7 @@ func TestNoSecretLeavesTheHost(t *testing.T) {
 	m.Body = []byte(`{"password": "` + password + `", `)
 	secrets.add("a context token", m.Headers["Co3ContextToken"])
 	w.final(w.send(m))
-	require.Len(t, w.deadLetters(), 1)
+	require.Equal(t, 1, w.unreadable())
 	// A login that is refused.
 	w.tq.SetPassword("changed meanwhile")
 	w.tq.RevokeTokens()
@@ -113,4 +115,7 @@ func TestNoSecretLeavesTheHost(t *testing.T) {
 	for _, text := range w.deadLetters() {
 		secrets.requireNone(t, "a dead letter", text)
 	}
+	file, err := os.ReadFile(filepath.Join(w.state, "ledger.db"))
+	require.NoError(t, err)
+	secrets.requireNone(t, "the ledger", string(file))
 }

@@ -385,17 +385,28 @@ func (l *logBook) said(words ...string) bool {
 	return false
 }
 
-// deadLetters are the contents of the files that were kept.
+// deadLetters are those of the host, as JSON texts.
 func (w *world) deadLetters() (out []string) {
 	w.t.Helper()
-	_ = filepath.WalkDir(w.state, func(path string, entry os.DirEntry, err error) error {
-		if err == nil && !entry.IsDir() {
-			text, err := os.ReadFile(path)
-			require.NoError(w.t, err)
-			out = append(out, string(text))
-		}
-		return nil
-	})
-	slices.SortFunc(out, cmp.Compare[string])
+	actions, err := host.OpenActions(w.state)
+	require.NoError(w.t, err)
+	defer func() { require.NoError(w.t, actions.Close()) }()
+	letters, err := actions.Letters()
+	require.NoError(w.t, err)
+	for _, letter := range letters {
+		text, err := json.Marshal(letter)
+		require.NoError(w.t, err)
+		out = append(out, string(text)+string(letter.Body))
+	}
 	return out
+}
+
+// unreadable counts the dead letters of messages that could not be read.
+func (w *world) unreadable() (n int) {
+	for _, text := range w.deadLetters() {
+		if strings.Contains(text, `"unreadable":true`) {
+			n++
+		}
+	}
+	return n
 }

@@ -93,6 +93,7 @@ type Scope struct {
 	// maxCalls bounds the action, maxTurn one turn.
 	maxCalls, maxTurn int
 	waits             Waiting
+	reads             Reads
 
 	mu    sync.Mutex
 	ids   map[string]bool
@@ -112,13 +113,26 @@ type ScopeOptions struct {
 	MaxCalls     int
 	MaxTurnCalls int
 	Waiting      Waiting
+	// Reads may answer calls in place of the service; nil: nothing does.
+	Reads Reads
+}
+
+// Reads may know the answer to a call, from what another action has read. It is
+// asked only about calls that the module's permits allow.
+type Reads interface {
+	// Turn is told the calls of a turn before the first of them is sent.
+	Turn(calls []abi.Call)
+	// Answer is the result of a call that need not be sent.
+	Answer(c abi.Call) (abi.Result, bool)
+	// Sending is told of a call that is, and by done what came of it.
+	Sending(c abi.Call) (done func(abi.Result))
 }
 
 // Open begins an action. Close must follow.
 func (p *Performer) Open(o ScopeOptions) *Scope {
 	return &Scope{
 		p: p, action: o.Action, permits: o.Permits, token: o.ContextToken,
-		maxCalls: o.MaxCalls, maxTurn: o.MaxTurnCalls, waits: o.Waiting,
+		maxCalls: o.MaxCalls, maxTurn: o.MaxTurnCalls, waits: o.Waiting, reads: o.Reads,
 		ids: map[string]bool{}, blobs: &blobs{dir: p.o.TempDir},
 	}
 }
@@ -157,8 +171,11 @@ func (s *Scope) Perform(ctx context.Context, calls []abi.Call) ([]abi.Result, er
 	results := make([]abi.Result, len(calls))
 	w := newWaiter(s.waits, s.outages)
 	var group sync.WaitGroup
+	if s.reads != nil {
+		s.reads.Turn(calls)
+	}
 	for i, call := range calls {
-		group.Go(func() { results[i] = s.perform(ctx, w, call) })
+		group.Go(func() { results[i] = s.answer(ctx, w, call) })
 	}
 	group.Wait()
 	s.waiting.Add(int64(time.Since(begin)))
@@ -239,6 +256,21 @@ func (s *Scope) check(c abi.Call) error {
 		return fmt.Errorf("this action has no blob %q", c.Upload.Blob)
 	}
 	return nil
+}
+
+// answer performs an admitted call, unless its answer is known.
+func (s *Scope) answer(ctx context.Context, w *waiter, c abi.Call) abi.Result {
+	if s.reads == nil {
+		return s.perform(ctx, w, c)
+	}
+	if result, ok := s.reads.Answer(c); ok {
+		s.p.o.Logger.DebugContext(ctx, "call answered by a shared read", "action", s.action, "service", c.Service, "method", c.Method, "path", c.Path)
+		return result
+	}
+	done := s.reads.Sending(c)
+	result := s.perform(ctx, w, c)
+	done(result)
+	return result
 }
 
 // perform takes one admitted call to its end.

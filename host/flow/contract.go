@@ -155,9 +155,9 @@ func checkStart(m *manifest.Manifest, a *abi.Action, held bool) error {
 	switch {
 	case held:
 		// They could wait for these keys, or for others who do.
-		return &codedError{abi.CodeModule, fmt.Sprintf("module %s: an action that holds keys cannot start sub-actions", m.Name)}
+		return &codedError{abi.CodeModule, fmt.Sprintf("module %s: an action that holds keys cannot start sub-actions", m.Name), true}
 	case a.Parent != "":
-		return &codedError{abi.CodeModule, fmt.Sprintf("module %s: a sub-action cannot start sub-actions", m.Name)}
+		return &codedError{abi.CodeModule, fmt.Sprintf("module %s: a sub-action cannot start sub-actions", m.Name), true}
 	}
 	return nil
 }
@@ -179,5 +179,5 @@ func checkSubAction(m *manifest.Manifest, s abi.SubAction, ids map[string]bool, 
 }
 
 func subActionError(m *manifest.Manifest, s abi.SubAction, code abi.ErrorCode, format string, args ...any) error {
-	return &codedError{code, fmt.Sprintf("module %s: sub-action %q: %s", m.Name, s.ID, fmt.Sprintf(format, args...))}
+	return &codedError{code, fmt.Sprintf("module %s: sub-action %q: %s", m.Name, s.ID, fmt.Sprintf(format, args...)), code != abi.CodeRouting}
 }

@@ -140,7 +140,7 @@ func (s *Setup) route(ctx context.Context, m Message, e *envelope) (*abi.Action,
 	a := &abi.Action{ID: m.ID, Operation: strings.ToLower(e.Operation)}
 	if e.isFunction(m) {
 		if e.Function == nil || e.Function.Name == "" {
-			return nil, nil, &codedError{abi.CodeMessage, "the message of a function does not name it"}
+			return nil, nil, &codedError{code: abi.CodeMessage, text: "the message of a function does not name it"}
 		}
 		a.Kind, a.Name, a.Title = abi.KindFunction, e.Function.Name, e.Function.DisplayName
 		a.User = e.Principal.display()
@@ -155,7 +155,7 @@ func (s *Setup) route(ctx context.Context, m Message, e *envelope) (*abi.Action,
 	}
 	module := s.Modules.Find(a.Kind, a.Name)
 	if module == nil {
-		return nil, nil, &codedError{abi.CodeRouting, fmt.Sprintf("no installed module handles the %s %q. Installed: %s. Was it renamed, or does it belong to another integration?",
+		return nil, nil, &codedError{code: abi.CodeRouting, text: fmt.Sprintf("no installed module handles the %s %q. Installed: %s. Was it renamed, or does it belong to another integration?",
 			a.Kind, a.Title, strings.Join(s.Modules.Names(a.Kind), ", "))}
 	}
 	var err error
@@ -170,7 +170,7 @@ func (s *Setup) route(ctx context.Context, m Message, e *envelope) (*abi.Action,
 // sameOrganization refuses messages of another organization.
 func (s *Setup) sameOrganization(m Message, e *envelope) error {
 	if e.Incident != nil && e.Incident.OrgID != 0 && e.Incident.OrgID != s.Site.OrgID {
-		return &codedError{abi.CodeMessage, fmt.Sprintf("the message is of organization %d, this host works for %d (%s): check the message destination of the rule",
+		return &codedError{code: abi.CodeMessage, text: fmt.Sprintf("the message is of organization %d, this host works for %d (%s): check the message destination of the rule",
 			e.Incident.OrgID, s.Site.OrgID, s.Site.OrgName)}
 	}
 	return nil
@@ -179,14 +179,14 @@ func (s *Setup) sameOrganization(m Message, e *envelope) error {
 // ruleTitle is the display name of the message's rule, which only says its id.
 func (s *Setup) ruleTitle(ctx context.Context, e *envelope) (string, error) {
 	if e.ActionID == nil {
-		return "", &codedError{abi.CodeRouting, "the message names no rule: a workflow sent it to the message destination directly. Use the functions in workflows instead"}
+		return "", &codedError{code: abi.CodeRouting, text: "the message names no rule: a workflow sent it to the message destination directly. Use the functions in workflows instead"}
 	}
 	title, err := s.Directory.RuleName(ctx, *e.ActionID)
 	if err != nil {
 		if err := ends(ctx, err); err != nil {
 			return "", err
 		}
-		return "", &codedError{abi.CodeRouting, fmt.Sprintf("the name of rule %d is not known: %s", *e.ActionID, err)}
+		return "", &codedError{code: abi.CodeRouting, text: fmt.Sprintf("the name of rule %d is not known: %s", *e.ActionID, err)}
 	}
 	return title, nil
 }
@@ -200,7 +200,7 @@ func ends(ctx context.Context, err error) error {
 	case errors.Is(err, context.Canceled):
 		return err
 	case effect.Down(err):
-		return &codedError{abi.CodeUnreachable, err.Error()}
+		return &codedError{code: abi.CodeUnreachable, text: err.Error()}
 	}
 	return nil
 }

@@ -108,19 +108,46 @@ func TestFailedAckIsRepeatedWithTheNextDelivery(t *testing.T) {
 	assert.Len(t, m.texts(), 1)
 }
 
-func TestWithoutARecordThereIsNoReplyAndNoAck(t *testing.T) {
-	m := module(t, "R", says(done))
-	b := newBench(t, modules{m})
-	b.ledger.fail = errors.New("disk full")
-	first, second := b.rule("m1", 1, 7), b.rule("m1", 1, 7)
-	b.handle(first)
-	assert.Empty(t, first.bodies())
-	assert.Zero(t, first.acked())
-	assert.Contains(t, b.log.String(), "disk full")
-	b.ledger.fail = nil
-	b.handle(second)
-	assert.Len(t, m.texts(), 2, "the next delivery is worked on anew")
-	assert.Equal(t, 1, second.acked())
+func TestWithoutARecordThereIsNoReplyAndNothingMoreIsStarted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := module(t, "R", says(done))
+		b := newBench(t, modules{m})
+		b.ledger.setFailure(errors.New("disk full"))
+		first, second := b.rule("m1", 1, 7), b.rule("m2", 1, 8)
+		b.flow.Handle(first)
+		synctest.Wait()
+		b.flow.Handle(second)
+		time.Sleep(time.Hour)
+		assert.Len(t, m.texts(), 1, "the second waits")
+		assert.Empty(t, append(first.bodies(), second.bodies()...))
+		assert.Zero(t, first.acked()+second.acked())
+		assert.Len(t, b.lines("outcomes cannot be recorded; no more actions are started until they can, and messages stay with the broker"), 1, "it is said once")
+
+		b.ledger.setFailure(nil)
+		b.flow.working.Wait()
+		assert.Len(t, m.texts(), 2, "nothing is done twice")
+		assert.Equal(t, []int{1, 1}, []int{first.acked(), second.acked()})
+		assert.Len(t, b.lines("outcomes can be recorded again; actions go on"), 1)
+	})
+}
+
+func TestDrainWithoutARecordLeavesAllToTheBroker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, modules{module(t, "R", says(done))})
+		b.ledger.setFailure(errors.New("disk full"))
+		first, second := b.rule("m1", 1, 7), b.rule("m2", 1, 8)
+		b.flow.Handle(first)
+		synctest.Wait()
+		b.flow.Handle(second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		assert.ErrorIs(t, b.flow.Drain(ctx), context.DeadlineExceeded)
+		for _, d := range []*fakeDelivery{first, second} {
+			assert.Empty(t, d.bodies())
+			assert.Zero(t, d.acked())
+		}
+		assert.Empty(t, b.flow.running)
+	})
 }
 
 func TestReplyThatHangsIsGivenUp(t *testing.T) {

@@ -6,9 +6,13 @@
 // which actions run one after another: each incident has one, so that no older
 // state overwrites a newer one. A hold is a key that an action locks across
 // lanes until it ends. An outage is a time in which a service is down and actions
-// wait for it. An outcome is recorded before the reply is sent, and the
-// reply is sent before the message is acknowledged; a message that comes again
-// after that is answered from the record.
+// wait for it. A run is one time that a module works; it serves one
+// message, or several of a lane that ask for the same (join.go), and actions of
+// a lane may share what one of them has read (reads.go).
+//
+// An outcome is recorded before the reply is sent, and the reply is sent before
+// the message is acknowledged; a message that comes again after that is answered
+// from the record. What cannot be recorded is not answered.
 package flow
 
 import (
@@ -21,6 +25,7 @@ import (
 	"fn-threatq/abi"
 	"fn-threatq/abi/manifest"
 	"fn-threatq/host/effect"
+	"fn-threatq/host/ledger"
 )
 
 // Message is what SOAR published, with the headers that matter (contract:
@@ -43,6 +48,7 @@ type Message struct {
 // Delivery is one delivery of a message. Two values are equal (==) when they
 // are the same delivery.
 type Delivery interface {
+	// Message is asked for once; the flow keeps of it what it needs.
 	Message() Message
 	// Reply sends a reply; Ack tells the broker that the message is done with.
 	Reply(ctx context.Context, body []byte) error
@@ -53,9 +59,28 @@ type Delivery interface {
 type Module interface {
 	Manifest() *manifest.Manifest
 	Permits() *manifest.Permits
-	// Turn is one call of the module with the text of an abi.Input.
+	// Admit lets an action of the module be played, or says to the user why not
+	// now. How it went must be settled once, with the reason of a fault.
+	Admit() (settle func(v Verdict, reason string), err error)
+	// Turn is one call of the module with the text of an abi.Input. An error
+	// that has the method Fault() bool, true, is the module's own doing.
 	Turn(ctx context.Context, input []byte, now time.Time, seed uint64) (output []byte, log []string, err error)
 }
+
+// Verdict on a module, by how one of its actions ended.
+type Verdict int
+
+// Verdicts.
+const (
+	// NoVerdict: it ended by what is not the module's doing, such as a host that
+	// stops or a limit of time.
+	NoVerdict Verdict = iota
+	// Well: it ended as the module said, in success or failure.
+	Well
+	// AtFault: it trapped, ran over a limit, broke the contract or asked for
+	// what it may not have.
+	AtFault
+)
 
 // Modules finds the module that takes an action.
 type Modules interface {
@@ -75,10 +100,18 @@ type Directory interface {
 	FieldOption(ctx context.Context, field string, value int64) (string, error)
 }
 
-// Ledger remembers outcomes by message id.
+// Ledger remembers what became of messages, by their ids.
 type Ledger interface {
+	// Outcome is the recorded final reply of a message.
 	Outcome(messageID string) (reply []byte, ok bool)
-	Record(messageID string, reply []byte) error
+	// Record keeps the ends of messages, all or none; when it returns nil they
+	// outlive the process.
+	Record(outcomes ...ledger.Outcome) error
+	// The others are for people who look later, and cost no time.
+	Received(messageID string)
+	Started(ledger.Run)
+	Replied(messageID string)
+	Acknowledged(messageID string)
 }
 
 // Options of a Flow. Those that are fields of Setup too can be exchanged by Swap.
@@ -102,8 +135,9 @@ type Options struct {
 	// TrapException makes a failed function a result with success false
 	// (trap_exception in app.config).
 	TrapException bool
-	// DeadLetter keeps a message that could not be read.
-	DeadLetter func(m Message, reason string)
+	// Touches says whether a call that is no GET can change what a GET of the
+	// same service answers; nil: it always can. See reads.
+	Touches func(write, read abi.Call) bool
 	// Redact takes secrets out of texts for users.
 	Redact func(string) string
 	// Host is the host name shown in results of functions.
@@ -129,6 +163,9 @@ type Flow struct {
 	holds *holds
 	// exclusive knows which exclusive rules run.
 	exclusive *exclusive
+	kinds     *kinds
+	record    *record
+	moments   moments
 
 	// run ends when running actions must be given up.
 	run  context.Context
@@ -142,25 +179,6 @@ type Flow struct {
 	// running holds the messages under way by id.
 	running map[string]*job
 	working sync.WaitGroup
-}
-
-// job is one message under way.
-type job struct {
-	flow    *Flow
-	message Message
-
-	mu       sync.Mutex
-	delivery Delivery
-	// toldAt is when the user was told last of an outage.
-	toldAt time.Time
-}
-
-// current is the newest delivery of the message: after a reconnect only that
-// one can be acknowledged.
-func (j *job) current() Delivery {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.delivery
 }
 
 // New returns a flow that is ready for Handle.
@@ -177,8 +195,8 @@ func New(o Options) *Flow {
 	if o.Redact == nil {
 		o.Redact = func(s string) string { return s }
 	}
-	if o.DeadLetter == nil {
-		o.DeadLetter = func(Message, string) {}
+	if o.Touches == nil {
+		o.Touches = func(abi.Call, abi.Call) bool { return true }
 	}
 	run, stop := context.WithCancel(context.Background())
 	f := &Flow{leaving: make(chan struct{}), o: o, lanes: newLanes(o.Parallel), holds: newHolds(), exclusive: newExclusive(), run: run, stop: stop, running: map[string]*job{}}
@@ -186,6 +204,8 @@ func New(o Options) *Flow {
 		Modules: o.Modules, Directory: o.Directory, Performer: o.Performer,
 		Site: o.Site, Settings: o.Settings, TrapException: o.TrapException,
 	})
+	f.kinds = newKinds(f)
+	f.record = &record{flow: f}
 	return f
 }
 
@@ -200,10 +220,11 @@ func (f *Flow) Handle(d Delivery) {
 		return
 	}
 	if m.ID != "" {
+		f.o.Ledger.Received(m.ID)
 		if j, ok := f.running[m.ID]; ok {
 			f.o.Logger.Info("message delivered again while it is worked on", "action", m.ID)
 			j.mu.Lock()
-			j.delivery = d
+			j.delivery, j.replyTo, j.correlation = d, m.ReplyTo, m.CorrelationID
 			j.mu.Unlock()
 			return
 		}
@@ -213,26 +234,41 @@ func (f *Flow) Handle(d Delivery) {
 			return
 		}
 	}
-	j := &job{flow: f, message: m, delivery: d}
-	if m.ID != "" {
-		f.running[m.ID] = j
-	}
-	e, err := open(m)
-	f.working.Add(1)
-	f.lanes.submit(e.lane(m), func(started bool) {
-		defer f.working.Done()
-		if !started {
-			f.forget(m)
-			return
-		}
-		f.work(j, e, err)
-	})
+	f.queue(&job{message: m, delivery: d, arrived: f.moments.next()})
 }
 
-func (f *Flow) forget(m Message) {
+// queue puts a job into its lane; mu is held.
+func (f *Flow) queue(j *job) {
+	if j.message.ID != "" {
+		f.running[j.message.ID] = j
+	}
+	e, err := open(j.message)
+	j.envelope, j.unreadable, j.lane, j.same = e, err, e.lane(j.message), e.same(j.message)
+	t := &task{message: j, kind: e.kind(j.message), urgent: j.again != nil || f.kinds.urgent(j.message, e)}
+	t.run = func(started bool) {
+		defer f.working.Done()
+		if !started {
+			f.forget(j)
+			return
+		}
+		f.work(j)
+	}
+	if len(f.running) > packFrom {
+		j.pack()
+	}
+	f.working.Add(1)
+	f.lanes.submit(j.lane, t)
+}
+
+func (f *Flow) forget(jobs ...*job) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	delete(f.running, m.ID)
+	for _, j := range jobs {
+		delete(f.running, j.message.ID)
+		if j.again != nil {
+			j.again <- Ending{Abandoned: true}
+		}
+	}
 }
 
 // forgetUnless ends a job, unless the message came again after the delivery
@@ -273,70 +309,84 @@ func (f *Flow) Drain(ctx context.Context) error {
 }
 
 // work is the way of one action.
-func (f *Flow) work(j *job, e *envelope, unreadable error) {
-	begin := time.Now()
+func (f *Flow) work(j *job) {
+	r := &run{jobs: []*job{j}, begin: time.Now(), story: &story{}}
+	m, e, unreadable := j.open()
+	r.message, r.envelope = m, e
 	if unreadable != nil {
-		f.o.DeadLetter(j.message, unreadable.Error())
-		f.finish(j, e, &story{}, begin, failure(abi.CodeMessage, unreadable.Error()))
+		r.unreadable = true
+		f.finish(r, failure(abi.CodeMessage, unreadable.Error()))
 		return
 	}
 	setup := f.pin()
 	defer setup.using.Done()
-	action, module, err := setup.route(context.WithValue(f.run, outageKey{}, &outage{flow: f, job: j}), j.message, e)
+	action, module, err := setup.route(context.WithValue(f.run, outageKey{}, &outage{flow: f, run: r}), m, e)
 	if err != nil {
-		f.finish(j, e, &story{}, begin, failureOf(err))
+		f.finish(r, failureOf(err))
 		return
 	}
+	f.kinds.learn(e, module, action)
+	if merges(module, action) && j.again == nil {
+		action = f.join(setup, r, module, action)
+		defer f.working.Add(1 - len(r.jobs))
+	}
+	leader := r.jobs[0]
 	p := &performance{
-		setup: setup, action: action, module: module, token: j.message.ContextToken, job: j, now: j.message.Timestamp,
-		story: &story{setup: setup, action: action, module: module.Manifest()}, noLane: e.noLane(module, action),
+		setup: setup, action: action, module: module, token: leader.message.ContextToken, run: r, now: leader.message.Timestamp,
+		story: r.story, noLane: e.noLane(module, action),
 	}
+	p.story.setup, p.story.action, p.story.module = setup, action, module.Manifest()
 	if p.now.IsZero() {
-		p.now = begin
+		p.now = r.begin
 	}
+	f.started(r, p)
 	if !p.noLane {
-		p.lane = e.lane(j.message)
-		f.finish(j, e, p.story, begin, f.play(f.run, p))
+		p.lane, p.shares = j.lane, sharesReads(module, action)
+		f.finish(r, f.play(f.run, p))
 		return
 	}
 	// Only now is it known that the action has no lane: it leaves the one of its
 	// incident, which its sub-actions and others need.
 	f.working.Add(1)
 	setup.using.Add(1)
-	f.lanes.submit("message:"+j.message.ID, func(started bool) {
+	f.lanes.submit("message:"+j.message.ID, &task{urgent: true, run: func(started bool) {
 		defer f.working.Done()
 		defer setup.using.Done()
 		if !started {
-			f.forget(j.message)
+			f.forget(r.jobs...)
 			return
 		}
-		f.finish(j, e, p.story, begin, f.play(f.run, p))
-	})
+		f.finish(r, f.play(f.run, p))
+	}})
 }
 
 // finish records the outcome and sends the reply.
-func (f *Flow) finish(j *job, e *envelope, story *story, begin time.Time, outcome outcome) {
-	story.took = time.Since(begin)
-	f.report(j.message, e, story, outcome)
+func (f *Flow) finish(r *run, outcome outcome) {
+	r.story.took = time.Since(r.begin)
+	f.report(r, outcome)
 	if outcome.abandoned {
-		f.forget(j.message)
+		f.forget(r.jobs...)
 		return
 	}
-	reply := f.encode(outcome, e, story)
-	if j.message.ID != "" {
-		if err := f.o.Ledger.Record(j.message.ID, reply); err != nil {
-			f.o.Logger.Error("the outcome could not be recorded; the message is not acknowledged and will come again", "action", j.message.ID, "error", err)
-			f.forget(j.message)
-			return
-		}
+	reply := f.encode(outcome, r.envelope, r.story)
+	letter := f.letter(r, outcome)
+	if r.jobs[0].again != nil {
+		f.finishAgain(r.jobs[0], outcome, letter)
+		return
 	}
-	// The lane is free again while the reply is on its way.
-	f.working.Go(func() {
-		// After a reconnect only the newest delivery can be acknowledged.
-		for d := j.current(); d != nil; d = f.forgetUnless(j, d) {
-			f.deliver(j.message, d, reply)
-		}
-	})
+	if !f.record.keep(r.outcomes(reply, outcome, letter)) {
+		f.forget(r.jobs...)
+		return
+	}
+	for _, j := range r.jobs {
+		// The lane is free again while the reply is on its way.
+		f.working.Go(func() {
+			// After a reconnect only the newest delivery can be acknowledged.
+			for d := j.current(); d != nil; d = f.forgetUnless(j, d) {
+				f.deliver(j.message, d, reply)
+			}
+		})
+	}
 }
 
 // deliver sends the final reply, then acknowledges.
@@ -349,10 +399,14 @@ func (f *Flow) deliver(m Message, d Delivery, reply []byte) {
 	} else if err := d.Reply(ctx, reply); err != nil {
 		log.Warn("reply not sent; the message will come again and be answered from the record", "error", err)
 		return
+	} else {
+		f.o.Ledger.Replied(m.ID)
 	}
 	if err := d.Ack(ctx); err != nil {
 		log.Warn("message not acknowledged; it will come again and be answered from the record", "error", err)
+		return
 	}
+	f.o.Ledger.Acknowledged(m.ID)
 }
 
 // failureOf makes the outcome of an error of the host's own steps.
@@ -376,6 +430,8 @@ func failureOf(err error) outcome {
 type codedError struct {
 	code abi.ErrorCode
 	text string
+	// fault: the module's own.
+	fault bool
 }
 
 func (e *codedError) Error() string { return e.text }

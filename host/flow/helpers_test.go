@@ -35,12 +35,25 @@ type fakeModule struct {
 	turn    func(ctx context.Context, in abi.Input) (string, error)
 	log     []string
 
-	mu     sync.Mutex
-	inputs []string
+	refuses error // no action is admitted
+
+	mu       sync.Mutex
+	inputs   []string
+	verdicts []Verdict
+	reasons  []string
 }
 
 func (m *fakeModule) Manifest() *manifest.Manifest { return m.m }
 func (m *fakeModule) Permits() *manifest.Permits   { return m.permits }
+
+func (m *fakeModule) Admit() (func(Verdict, string), error) {
+	return func(v Verdict, reason string) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.verdicts = append(m.verdicts, v)
+		m.reasons = append(m.reasons, reason)
+	}, m.refuses
+}
 
 func (m *fakeModule) Turn(ctx context.Context, input []byte, _ time.Time, _ uint64) ([]byte, []string, error) {
 	m.mu.Lock()
@@ -246,15 +259,33 @@ type replyText struct {
 type recorder struct {
 	*ledger.Memory
 	events *events
-	fail   error
+
+	mu   sync.Mutex
+	fail error
+	runs []ledger.Run
 }
 
-func (r *recorder) Record(id string, reply []byte) error {
-	if r.fail != nil {
-		return r.fail
+func (r *recorder) Record(outcomes ...ledger.Outcome) error {
+	if err := r.failure(); err != nil {
+		return err
 	}
-	r.events.add("record %s", id)
-	return r.Memory.Record(id, reply)
+	for _, o := range outcomes {
+		if o.ID != "" {
+			r.events.add("record %s", o.ID)
+		}
+	}
+	return r.Memory.Record(outcomes...)
+}
+
+func (r *recorder) failure() error { r.mu.Lock(); defer r.mu.Unlock(); return r.fail }
+
+func (r *recorder) setFailure(err error) { r.mu.Lock(); defer r.mu.Unlock(); r.fail = err }
+
+// Started notes who served whom.
+func (r *recorder) Started(run ledger.Run) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.runs = append(r.runs, run)
 }
 
 // client answers calls to ThreatQ.
@@ -268,7 +299,6 @@ type bench struct {
 	flow    *Flow
 	events  *events
 	ledger  *recorder
-	dead    []string
 	log     *logBuffer
 	options Options
 }
@@ -305,9 +335,8 @@ func newBench(t testing.TB, ms modules, change ...func(*Options)) *bench {
 			return &rest.Response{Status: 200, Body: []byte(`{"data":[]}`)}, nil
 		}),
 		Site: abi.Site{OrgID: 201, OrgName: "Example Org"}, Host: "integration.example.com",
-		Redact:     func(s string) string { return strings.ReplaceAll(s, theSecret, "***") },
-		DeadLetter: func(m Message, reason string) { b.dead = append(b.dead, m.ID+": "+reason) },
-		Logger:     slog.New(slog.NewJSONHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Redact: func(s string) string { return strings.ReplaceAll(s, theSecret, "***") },
+		Logger: slog.New(slog.NewJSONHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, c := range change {
 		c(&o)
@@ -315,6 +344,15 @@ func newBench(t testing.TB, ms modules, change ...func(*Options)) *bench {
 	b.options = o
 	b.flow = New(o)
 	return b
+}
+
+// dead are the letters so far, as `id: reason`.
+func (b *bench) dead() []string {
+	var all []string
+	for _, l := range b.ledger.Letters() {
+		all = append(all, l.MessageID+": "+l.Reason)
+	}
+	return all
 }
 
 func performer(c client) *effect.Performer {

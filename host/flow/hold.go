@@ -67,7 +67,7 @@ func (h *holds) try(who *holder, key string) (<-chan struct{}, error) {
 	case held.owner == who:
 		return nil, nil
 	case h.closesCircle(who, held.owner):
-		return nil, &codedError{abi.CodeDeadlock, fmt.Sprintf("two actions wait for each other's keys (%q); run this one again", key)}
+		return nil, &codedError{code: abi.CodeDeadlock, text: fmt.Sprintf("two actions wait for each other's keys (%q); run this one again", key)}
 	}
 	who.wants = key
 	return held.freed, nil

@@ -22,7 +22,7 @@ const (
 // now and then. It stays in its lane, which keeps the order of the incident.
 type outage struct {
 	flow  *Flow
-	job   *job
+	run   *run
 	clock *clock
 
 	mu    sync.Mutex
@@ -41,8 +41,8 @@ func (o *outage) began(e effect.Outage) {
 	o.begun = true
 	o.flow.lanes.leave()
 	o.clock.halt()
-	o.flow.o.Logger.Debug("action waits for a service that is down", "action", o.job.message.ID, "service", e.Service, "until", e.Until)
-	o.timer = time.AfterFunc(o.job.tellIn(tellAfter), func() { o.tell(e) })
+	o.flow.o.Logger.Debug("action waits for a service that is down", "action", o.run.message.ID, "service", e.Service, "until", e.Until)
+	o.timer = time.AfterFunc(o.run.tellIn(tellAfter), func() { o.tell(e) })
 }
 
 // tell sends an interim reply. The lock is held, so that none comes after over.
@@ -53,13 +53,13 @@ func (o *outage) tell(e effect.Outage) {
 		return
 	}
 	// Actions that were started by this one have their own outages, and its user.
-	if pause := o.job.tellIn(0); pause > 0 {
+	if pause := o.run.tellIn(0); pause > 0 {
 		o.timer.Reset(pause)
 		return
 	}
 	const layout = "2006-01-02 15:04 UTC"
-	o.job.told()
-	o.flow.interim(o.job, fmt.Sprintf("%s cannot be used since %s (%s). The action waits and goes on by itself when it is back; it gives up at %s.",
+	o.run.told()
+	o.flow.interim(o.run, fmt.Sprintf("%s cannot be used since %s (%s). The action waits and goes on by itself when it is back; it gives up at %s.",
 		e.Name(), e.Since.UTC().Format(layout), e.Cause(), e.Until.UTC().Format(layout)))
 	o.timer.Reset(tellEvery)
 }
@@ -79,19 +79,19 @@ func (o *outage) over() {
 }
 
 // tellIn is when the user may be told again of an outage, at least after pause.
-func (j *job) tellIn(pause time.Duration) time.Duration {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.toldAt.IsZero() {
+func (r *run) tellIn(pause time.Duration) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.toldAt.IsZero() {
 		return pause
 	}
-	return max(pause, tellEvery-time.Since(j.toldAt))
+	return max(pause, tellEvery-time.Since(r.toldAt))
 }
 
-func (j *job) told() {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.toldAt = time.Now()
+func (r *run) told() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.toldAt = time.Now()
 }
 
 // clock ends an action that works for too long. It stands still during outages.

@@ -20,7 +20,7 @@ type performance struct {
 	action *abi.Action
 	module Module
 	token  string
-	job    *job
+	run    *run
 	story  *story
 	now    time.Time
 	// lane is the one that the action is in; noLane: in none.
@@ -30,6 +30,8 @@ type performance struct {
 	// sub-action in the parent's lane. outer is the parent's in another lane.
 	clock, outer *clock
 	outage       *outage
+	// shares: it may be given what others of its lane have read.
+	shares bool
 	// subIDs are the ids of the sub-actions so far.
 	subIDs map[string]bool
 }
@@ -58,7 +60,7 @@ func (f *Flow) play(ctx context.Context, p *performance) outcome {
 		limited, cancel := context.WithCancelCause(ctx)
 		ctx = limited
 		p.clock = startClock(p.outer, timeLimit, func() {
-			cancel(&codedError{abi.CodeModule, fmt.Sprintf("the action took longer than %s and was ended", timeLimit)})
+			cancel(&codedError{code: abi.CodeModule, text: fmt.Sprintf("the action took longer than %s and was ended", timeLimit)})
 		})
 		defer cancel(nil)
 		defer p.clock.stop()
@@ -71,13 +73,19 @@ func (f *Flow) play(ctx context.Context, p *performance) outcome {
 		}
 		defer f.exclusive.leave(p.action.Name)
 	}
+	settle, err := p.module.Admit()
+	if err != nil {
+		out := failure(abi.CodeModule, err.Error())
+		out.fail.Retry = true
+		return out
+	}
 	limits := LimitsOf(m)
-	p.outage = &outage{flow: f, job: p.job, clock: p.clock}
+	who := newHolder()
+	p.outage = &outage{flow: f, run: p.run, clock: p.clock}
 	scope := p.setup.Performer.Open(effect.ScopeOptions{
 		Action: p.action.ID, Permits: p.module.Permits(), ContextToken: p.token,
-		MaxCalls: limits.Calls, MaxTurnCalls: limits.TurnCalls, Waiting: p.outage.waiting(),
+		MaxCalls: limits.Calls, MaxTurnCalls: limits.TurnCalls, Waiting: p.outage.waiting(), Reads: f.reader(p, who),
 	})
-	who := newHolder()
 	defer func() {
 		f.holds.release(who)
 		p.story.add(scope.Calls(), scope.Waiting(), scope.Held())
@@ -87,6 +95,7 @@ func (f *Flow) play(ctx context.Context, p *performance) outcome {
 	}()
 
 	out, err := f.turns(ctx, p, scope, who)
+	settle(verdict(err))
 	if err == nil {
 		return out
 	}
@@ -95,6 +104,18 @@ func (f *Flow) play(ctx context.Context, p *performance) outcome {
 		err = cause
 	}
 	return failureOf(err)
+}
+
+// verdict on a module whose action ended so.
+func verdict(err error) (Verdict, string) {
+	var coded *codedError
+	switch {
+	case err == nil:
+		return Well, ""
+	case errors.As(err, &coded) && coded.fault:
+		return AtFault, coded.text
+	}
+	return NoVerdict, ""
 }
 
 // turns asks the module until it replies or fails.
@@ -106,7 +127,7 @@ func (f *Flow) turns(ctx context.Context, p *performance, scope *effect.Scope, w
 	for turn := 1; turn <= turns; turn++ {
 		text := in.Text(turn)
 		if len(text) > maxHistory {
-			return outcome{}, &codedError{abi.CodeModule, fmt.Sprintf("module %s: the history of the action has grown over %d bytes; the rule must hand back a state or split its work", m.Name, maxHistory)}
+			return outcome{}, &codedError{code: abi.CodeModule, text: fmt.Sprintf("module %s: the history of the action has grown over %d bytes; the rule must hand back a state or split its work", m.Name, maxHistory)}
 		}
 		p.story.turn()
 		answer, log, err := p.module.Turn(ctx, text, p.now, seed)
@@ -117,15 +138,16 @@ func (f *Flow) turns(ctx context.Context, p *performance, scope *effect.Scope, w
 			if ctx.Err() != nil {
 				return outcome{}, ctx.Err()
 			}
-			return outcome{}, &codedError{abi.CodeModule, err.Error()}
+			var own interface{ Fault() bool }
+			return outcome{}, &codedError{abi.CodeModule, err.Error(), errors.As(err, &own) && own.Fault()}
 		}
 		out, err := ParseOutput(answer)
 		if err != nil {
-			return outcome{}, &codedError{abi.CodeModule, fmt.Sprintf("module %s broke the contract: %s", m.Name, err)}
+			return outcome{}, &codedError{abi.CodeModule, fmt.Sprintf("module %s broke the contract: %s", m.Name, err), true}
 		}
 		if out.Progress != "" && p.action.Parent == "" {
 			f.exclusive.progress(p.action.Name, out.Progress)
-			f.interim(p.job, out.Progress)
+			f.interim(p.run, out.Progress)
 		}
 		switch {
 		case out.Reply != nil:
@@ -144,6 +166,7 @@ func (f *Flow) turns(ctx context.Context, p *performance, scope *effect.Scope, w
 			if err != nil {
 				return outcome{}, refused(m.Name, err)
 			}
+			p.story.note(out.Calls, results)
 		case len(out.Actions) > 0:
 			if err := checkStart(m, p.action, f.holds.any(who)); err != nil {
 				return outcome{}, err
@@ -154,13 +177,13 @@ func (f *Flow) turns(ctx context.Context, p *performance, scope *effect.Scope, w
 		}
 		in.Add(out.State, results)
 	}
-	return outcome{}, &codedError{abi.CodeModule, fmt.Sprintf("module %s took more than %d turns", m.Name, turns)}
+	return outcome{}, &codedError{abi.CodeModule, fmt.Sprintf("module %s took more than %d turns", m.Name, turns), true}
 }
 
 func refused(module string, err error) error {
 	var r *effect.RefusedError
 	if errors.As(err, &r) {
-		return &codedError{r.Code, fmt.Sprintf("module %s was refused a call: %s", module, r.Text)}
+		return &codedError{r.Code, fmt.Sprintf("module %s was refused a call: %s", module, r.Text), true}
 	}
 	return err
 }
@@ -172,16 +195,19 @@ func SeedOf(id string) uint64 {
 	return h.Sum64()
 }
 
-// interim sends a progress text, if that can be done quickly.
-func (f *Flow) interim(j *job, text string) {
-	if j.message.ReplyTo == "" || j.message.CorrelationID == "" {
-		return
-	}
+// interim sends a progress text to all who wait, if that can be done quickly.
+func (f *Flow) interim(r *run, text string) {
 	body := encode(replyBody{Message: f.o.Redact(text)})
 	ctx, cancel := context.WithTimeout(f.run, interimTime)
 	defer cancel()
-	if err := j.current().Reply(ctx, body); err != nil {
-		f.o.Logger.Debug("interim reply not sent", "action", j.message.ID, "error", err)
+	for _, j := range r.jobs {
+		d := j.current()
+		if d == nil || j.message.ReplyTo == "" || j.message.CorrelationID == "" {
+			continue
+		}
+		if err := d.Reply(ctx, body); err != nil {
+			f.o.Logger.Debug("interim reply not sent", "action", j.message.ID, "error", err)
+		}
 	}
 }
 
@@ -217,7 +243,7 @@ func (f *Flow) subActions(ctx context.Context, p *performance, asked []abi.SubAc
 	f.lanes.leave()
 	for i, sub := range subs {
 		group.Add(1)
-		f.lanes.submit(sub.lane, func(started bool) {
+		f.lanes.submit(sub.lane, &task{run: func(started bool) {
 			defer group.Done()
 			if !started || ctx.Err() != nil {
 				stops := failureOf(context.Canceled)
@@ -229,7 +255,7 @@ func (f *Flow) subActions(ctx context.Context, p *performance, asked []abi.SubAc
 				givenUp.Store(&out)
 			}
 			results[i] = out.result(asked[i].ID)
-		})
+		}})
 	}
 	group.Wait()
 	f.lanes.enter()
@@ -281,7 +307,7 @@ func (f *Flow) subAction(p *performance, s abi.SubAction) (*performance, error) 
 			IncidentID: s.IncidentID, TaskID: s.TaskID, ArtifactID: s.ArtifactID, Fields: s.Fields,
 			User: p.action.User, Parent: p.action.ID,
 		},
-		module: module, token: p.token, job: p.job, story: p.story, now: p.now,
+		module: module, token: p.token, run: p.run, story: p.story, now: p.now,
 		lane: incidentLane(s.IncidentID),
 	}
 	if p.noLane {

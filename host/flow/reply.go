@@ -96,7 +96,9 @@ type story struct {
 	turns, calls int
 	waiting      time.Duration
 	// held is the part of waiting in which a service was down.
-	held time.Duration
+	held          time.Duration
+	dialogue      []exchange
+	dialogueCalls int
 }
 
 func (s *story) turn() { s.mu.Lock(); defer s.mu.Unlock(); s.turns++ }
@@ -109,33 +111,57 @@ func (s *story) add(calls int, waiting, held time.Duration) {
 	s.held += held
 }
 
-// report writes the one line of an action.
-func (f *Flow) report(m Message, e *envelope, s *story, o outcome) {
-	level, result, attrs := slog.LevelInfo, "done", []any{"action", m.ID}
-	if s.action != nil {
+// report writes the one line of each action that the run served. The work is
+// told with the first; the others name it.
+func (f *Flow) report(r *run, o outcome) {
+	for i, j := range r.jobs {
+		level, attrs := f.line(r, o, j)
+		s := r.story
+		s.mu.Lock()
+		turns, calls, took, waited, held := s.turns, s.calls, s.took, s.waiting, s.held
+		s.mu.Unlock()
+		if i > 0 {
+			turns, calls, took, waited, held = 0, 0, 0, 0, 0
+		}
+		attrs = append(attrs, "turns", turns, "calls", calls, "duration", took.Round(time.Microsecond), "waited", waited.Round(time.Microsecond))
+		if held > 0 {
+			attrs = append(attrs, "held", held.Round(time.Second))
+		}
+		if i > 0 {
+			attrs = append(attrs, "served_by", r.jobs[0].message.ID)
+		}
+		f.o.Logger.Log(f.run, level, "action", append(attrs, "message", f.o.Redact(o.text()))...)
+	}
+}
+
+// line is what the log says of the end of an action, whatever it took.
+func (f *Flow) line(r *run, o outcome, j *job) (slog.Level, []any) {
+	level, result, attrs := slog.LevelInfo, "done", []any{"action", j.message.ID}
+	if s := r.story; s.action != nil {
 		attrs = append(attrs, s.action.Kind, s.action.Title, "module", s.module.Name+" "+s.module.Version)
 	}
-	if e.Incident != nil {
-		attrs = append(attrs, "incident", e.Incident.ID)
+	if r.envelope.Incident != nil {
+		attrs = append(attrs, "incident", r.envelope.Incident.ID)
 	}
-	text := ""
 	switch {
 	case o.abandoned:
-		level, result, text = slog.LevelWarn, "abandoned", o.why
+		level, result = slog.LevelWarn, "abandoned"
 	case o.fail != nil:
-		level, result, text = slog.LevelError, "failed", o.fail.Message
+		level, result = slog.LevelError, "failed"
 		attrs = append(attrs, "code", string(o.fail.Code), "retry", o.fail.Retry)
 	case !o.reply.Success:
-		level, result, text = slog.LevelWarn, "failed", o.reply.Message
-	default:
-		text = o.reply.Message
+		level, result = slog.LevelWarn, "failed"
 	}
-	s.mu.Lock()
-	attrs = append(attrs, "outcome", result, "turns", s.turns, "calls", s.calls,
-		"duration", s.took.Round(time.Microsecond), "waited", s.waiting.Round(time.Microsecond), "message", f.o.Redact(text))
-	if s.held > 0 {
-		attrs = append(attrs, "held", s.held.Round(time.Second))
+	return level, append(attrs, "outcome", result)
+}
+
+// text is what the outcome says to a person.
+func (o outcome) text() string {
+	switch {
+	case o.abandoned:
+		return o.why
+	case o.fail != nil:
+		return o.fail.Message
 	}
-	s.mu.Unlock()
-	f.o.Logger.Log(f.run, level, "action", attrs...)
+	return o.reply.Message
 }

@@ -15,12 +15,16 @@
 //     was made and initialised for it alone. Stats tell the policy.
 //   - A poisoned instance is one that trapped, exited or ran over a limit, or
 //     whose memory outgrew the image; it is thrown away.
-//   - A meter bounds the work of a turn. Today it is the wall clock.
+//   - Fuel is the work of a turn in units of about one instruction. The meter
+//     counts it in the guest's own code, which is rewritten when the module is
+//     loaded. A slice is how much of it a guest burns until it comes back to the
+//     host, which then looks at the budget and the time.
 //
 // A module can import nothing but names of wasi_snapshot_preview1, and behind
 // them is nothing: no files, no network, no environment, no arguments. The wall
 // clock stands at the time of the turn, the monotonic clock moves only when the
 // guest sleeps (which takes no time), random bytes follow from the seed, and
 // what is written to stdout and stderr becomes log lines. The same input, time
-// and seed therefore give the same answer.
+// and seed therefore give the same answer for the same fuel. README.md says why
+// it was made so.
 package sandbox

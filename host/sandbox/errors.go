@@ -31,7 +31,9 @@ const (
 const (
 	// KindTrap: the code trapped; a panic of a Go module ends so.
 	KindTrap Kind = "trap"
-	// KindTimeout: it ran over Limits.TurnTime.
+	// KindFuel: it did more work than Limits.TurnFuel.
+	KindFuel Kind = "fuel"
+	// KindTimeout: it ran over Limits.TurnTime, before its fuel was used up.
 	KindTimeout Kind = "timeout"
 	// KindMemory: it trapped after more memory than Limits.MemoryBytes was
 	// refused to it.
@@ -86,6 +88,21 @@ func (e *Error) Error() string {
 	}
 	return b.String()
 }
+
+// Fault reports whether a failed turn was the module's own doing: not what it
+// was given, not the caller, not the machine.
+func (e *Error) Fault() bool {
+	switch e.Kind {
+	case KindTrap, KindFuel, KindMemory, KindExit, KindOutput:
+		return true
+	case KindInput:
+		return errors.Is(e.Err, errBuffer)
+	}
+	return false
+}
+
+// errBuffer is the cause of the KindInput that is the module's.
+var errBuffer = errors.New("no usable buffer")
 
 // Unwrap gives the cause.
 func (e *Error) Unwrap() error { return e.Err }

@@ -11,11 +11,9 @@ import (
 // a Go panic with its stack.
 const tailBytes = 8 << 10
 
-// mostWrites ends the patience with a guest: one instruction can ask for
-// millions of overlapping writes, and the time limit does not look in between.
-const mostWrites = 1 << 20
-
-var errTooManyWrites = errors.New("too many writes in one turn")
+// errAllUsed ends one call that asks for millions of overlapping writes, or for
+// a whole memory of random bytes, between two looks of the guest's own code.
+var errAllUsed = errors.New("the fuel of the turn is used up")
 
 // guestLog collects what a guest writes during one turn.
 type guestLog struct {
@@ -25,7 +23,6 @@ type guestLog struct {
 	text    []byte // lines of both streams, in order
 	partial [2][]byte
 	tail    []byte // the last of stderr, up to twice tailBytes
-	writes  int
 }
 
 const (
@@ -35,15 +32,15 @@ const (
 
 // stream is the io.Writer of one of the two.
 type stream struct {
-	log **guestLog
+	env *surroundings
 	fd  int
 }
 
 func (s stream) Write(p []byte) (int, error) {
-	if (*s.log).writes++; (*s.log).writes > mostWrites {
-		return 0, errTooManyWrites
+	if !s.env.mayCost(costOfWrite + int64(len(p))/16) {
+		return 0, errAllUsed
 	}
-	(*s.log).write(s.fd, p)
+	s.env.log.write(s.fd, p)
 	return len(p), nil
 }
 

@@ -49,15 +49,18 @@ func TestAHugeWriteCostsLittle(t *testing.T) {
 	assert.Less(t, cap(l.partial[stderr]), 100)
 }
 
-func TestWritesWithoutEndAreRefused(t *testing.T) {
-	l := &guestLog{limit: 10}
-	s := stream{&l, stdout}
-	for range mostWrites {
+func TestWritesEndWithTheFuel(t *testing.T) {
+	fuel := int64(1000)
+	env := &surroundings{log: &guestLog{limit: 10}, spend: func(units int64) bool { fuel -= units; return fuel >= 0 }}
+	s := stream{env, stdout}
+	for range 1000 / costOfWrite {
 		_, err := s.Write(nil)
 		require.NoError(t, err)
 	}
 	_, err := s.Write(nil)
-	require.ErrorIs(t, err, errTooManyWrites)
+	require.ErrorIs(t, err, errAllUsed)
+	_, err = randomSource{env}.Read(make([]byte, 100))
+	require.ErrorIs(t, err, errAllUsed)
 }
 
 func TestTheTellingLineIsShort(t *testing.T) {

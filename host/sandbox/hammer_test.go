@@ -33,20 +33,20 @@ func TestThereIsNoNetwork(t *testing.T) {
 // unloading included. Every good turn must give what it gives alone.
 func TestManyTurnsOfManyModulesSideBySide(t *testing.T) {
 	s := newSandbox(t)
-	limits := sandbox.Limits{TurnTime: 3 * time.Second, MemoryBytes: 16 << 20}
+	limits := sandbox.Limits{MemoryBytes: 16 << 20}
 	get := func(name string, l sandbox.Limits) *sandbox.Module {
 		m, err := s.Load(t.Context(), guestbuild.Module(t, name), l)
 		require.NoError(t, err)
 		return m
 	}
 	short := limits
-	short.TurnTime = 500 * time.Millisecond
+	short.TurnFuel = 200e6
 	count, echo := get("keepstate", limits), get("echo", limits)
 	hostile := map[sandbox.Kind]*sandbox.Module{
-		sandbox.KindTimeout: get("spin", short),
-		sandbox.KindTrap:    get("panic", limits),
-		sandbox.KindMemory:  get("oom", limits),
-		sandbox.KindExit:    get("exit", limits),
+		sandbox.KindFuel:   get("spin", short),
+		sandbox.KindTrap:   get("panic", limits),
+		sandbox.KindMemory: get("oom", limits),
+		sandbox.KindExit:   get("exit", limits),
 	}
 
 	want := mustTurn(t, count, "x")

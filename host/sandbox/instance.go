@@ -45,14 +45,19 @@ type instance struct {
 	linear  *linearMemory
 	globals []api.MutableGlobal
 	env     surroundings
+	// fuel is the meter's counter, when it has one; slices and used tell of the
+	// runs of this turn.
+	fuel   api.MutableGlobal
+	slices int
+	used   int64
 }
 
 // zeroTime is the wall clock of the initialisation and the warm-up; the image
 // must not depend on when it was taken.
 var zeroTime = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// startTime bounds the initialisation of a module.
-const startTime = 10 * time.Second
+// startBudget bounds the initialisation of a module.
+var startBudget = budget{fuel: 5e9, time: time.Minute}
 
 // instantiate makes an instance and runs nothing of it.
 func (c *code) instantiate(ctx context.Context) (*instance, error) {
@@ -71,6 +76,7 @@ func (c *code) instantiate(ctx context.Context) (*instance, error) {
 		return nil, err
 	}
 	i.module, i.memory = module, module.Memory()
+	i.fuel, _ = module.ExportedGlobal(fuelExport).(api.MutableGlobal)
 	for _, name := range c.globals {
 		global, ok := module.ExportedGlobal(name).(api.MutableGlobal)
 		if !ok {
@@ -95,9 +101,12 @@ func (i *instance) place(data []wasmbin.Data) *Error {
 
 // initialize brings a new instance to life as a WASI reactor.
 func (i *instance) initialize(parent context.Context) *Error {
-	ctx, done := i.code.meter.arm(parent, startTime)
-	var err error
 	what := "its start function"
+	if err := parent.Err(); err != nil {
+		return i.failure(parent, what, startBudget, spent{}, err)
+	}
+	ctx, done := i.code.meter.arm(parent, i, startBudget)
+	var err error
 	if i.code.start {
 		_, err = i.module.ExportedFunction(startExport).Call(ctx)
 	}
@@ -105,11 +114,11 @@ func (i *instance) initialize(parent context.Context) *Error {
 		what = abi.ExportInitialize
 		_, err = f.Call(ctx)
 	}
-	overrun := done()
-	if err == nil && !i.module.IsClosed() {
+	used := done()
+	if err == nil && used.over == "" && !i.module.IsClosed() {
 		return nil
 	}
-	return i.failure(parent, what, startTime, overrun, err)
+	return i.failure(parent, what, startBudget, used, err)
 }
 
 // begin makes an instance and initialises it.
@@ -149,20 +158,21 @@ func (c *code) fromImage(ctx context.Context, m *image) (*instance, *Error) {
 
 // turn plays one turn and returns a copy of the answer.
 func (i *instance) turn(parent context.Context, input []byte) ([]byte, *Error) {
-	i.linear.refused = false
-	ctx, done := i.code.meter.arm(parent, i.code.limits.TurnTime)
+	i.linear.refused, i.slices = false, 0
+	may := i.code.limits.budget()
+	if err := parent.Err(); err != nil {
+		return nil, i.failure(parent, abi.ExportTurn, may, spent{}, err)
+	}
+	ctx, done := i.code.meter.arm(parent, i, may)
 	answer, during, err := i.exchange(ctx, input)
-	overrun := done()
+	used := done()
+	i.used = used.fuel
 	var broken *Error
 	switch {
 	case errors.As(err, &broken):
 		return nil, broken
-	case err != nil:
-		return nil, i.failure(parent, during, i.code.limits.TurnTime, overrun, err)
-	}
-	if overrun {
-		// The answer came, but the deadline may still be closing the instance.
-		i.close()
+	case err != nil || used.over != "":
+		return nil, i.failure(parent, during, may, used, err)
 	}
 	return answer, nil
 }
@@ -180,7 +190,7 @@ func (i *instance) exchange(ctx context.Context, input []byte) (answer []byte, d
 	}
 	at := uint32(r[0])
 	if !i.memory.Write(at, input) {
-		return nil, during, &Error{Kind: KindInput, Message: fmt.Sprintf("%s offered a buffer at %d for %d bytes, its memory ends at %d",
+		return nil, during, &Error{Kind: KindInput, Err: errBuffer, Message: fmt.Sprintf("%s offered a buffer at %d for %d bytes, its memory ends at %d",
 			during, at, size, i.memory.Size())}
 	}
 	during = abi.ExportTurn
@@ -204,13 +214,16 @@ func (i *instance) exchange(ctx context.Context, input []byte) (answer []byte, d
 }
 
 // failure tells why a call of the guest did not return.
-func (i *instance) failure(parent context.Context, during string, budget time.Duration, overrun bool, err error) *Error {
+func (i *instance) failure(parent context.Context, during string, may budget, used spent, err error) *Error {
 	e := &Error{Kind: KindTrap, Log: i.env.log.errorTail(), Err: err}
 	var exit *sys.ExitError
 	switch isExit := errors.As(err, &exit); {
-	case overrun:
-		e.Kind, e.Err = KindTimeout, context.DeadlineExceeded
-		e.Message = fmt.Sprintf("%s ran over its time limit of %v", during, budget)
+	case used.over != "":
+		e.Kind, e.Err = used.over, errOverrun
+		if e.Kind == KindTimeout {
+			e.Err = context.DeadlineExceeded
+		}
+		e.Message = used.explain(during, may)
 		if i.linear.refused {
 			e.Message += fmt.Sprintf(", after it asked for more memory than its limit of %d MB", i.code.limits.MemoryBytes>>20)
 		}

@@ -170,6 +170,13 @@ func (m *Module) checkBinary(b *wasmbin.Module) error {
 	if e := b.Export(abi.ExportMemory); e == nil || e.Kind != wasmbin.KindMemory || b.Memories != 1 {
 		return &Error{Kind: KindExport, Message: fmt.Sprintf("it does not export its one memory as %q", abi.ExportMemory)}
 	}
+	var elements uint64
+	for _, n := range b.Tables {
+		elements += uint64(n)
+	}
+	if len(b.Tables) > wasmbin.MaxTables || elements > wasmbin.MaxElements {
+		return &Error{Kind: KindMemory, Message: fmt.Sprintf("it has %d tables with %d elements; %d with %d in all are the most", len(b.Tables), elements, wasmbin.MaxTables, wasmbin.MaxElements)}
+	}
 	if need, limit := uint64(b.MemoryMin)*pageSize, m.code.limits.MemoryBytes; need > limit {
 		return &Error{Kind: KindMemory, Message: fmt.Sprintf("it begins with %d MB of memory, its limit is %d MB: raise memory_mb in its manifest or the ceiling", need>>20, limit>>20)}
 	}
@@ -187,7 +194,7 @@ func (m *Module) compile(ctx context.Context, b *wasmbin.Module) error {
 		exports = append(exports, wasmbin.Export{Name: startExport, Kind: wasmbin.KindFunction, Index: b.Start})
 	}
 	m.hidden, m.code.data, m.code.pages = b.HiddenState, b.Data, b.MemoryMin
-	rewritten, err := m.code.meter.rewrite(b, exports)
+	rewritten, err := m.rewrite(b, exports)
 	if err != nil {
 		return &Error{Kind: KindExport, Message: err.Error(), Err: err}
 	}
@@ -218,7 +225,10 @@ func (s *Sandbox) compile(ctx context.Context, rewritten []byte) (wazero.Compile
 
 func (m *Module) checkSignatures() error {
 	for _, f := range m.code.compiled.ImportedFunctions() {
-		_, name, _ := f.Import()
+		module, name, _ := f.Import()
+		if module != abi.ImportModule {
+			continue // added by the meter
+		}
 		if want := m.sandbox.wasi[name]; !sameSignature(f, want.ParamTypes(), want.ResultTypes()) {
 			return &Error{Kind: KindImport, Message: fmt.Sprintf("it imports %s.%s as %s; it is %s", abi.ImportModule, name,
 				signature(f.ParamTypes(), f.ResultTypes()), signature(want.ParamTypes(), want.ResultTypes()))}
@@ -312,7 +322,7 @@ func (i *instance) rehearse(ctx context.Context, input []byte) *Error {
 	case e != nil && (e.Kind == KindOutput || e.Kind == KindInput):
 		return nil
 	case e == nil && i.module.IsClosed():
-		return &Error{Kind: KindTimeout, Message: "it ran to its time limit", Err: context.DeadlineExceeded}
+		return &Error{Kind: KindExit, Message: "it closed itself"}
 	}
 	return e
 }

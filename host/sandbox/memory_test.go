@@ -66,3 +66,30 @@ func TestMemoryGrowsInPlaceUpToItsLimit(t *testing.T) {
 	l.Free()
 	l.Free()
 }
+
+// BenchmarkReset puts an image back after a turn that wrote to as many pages as
+// turns of the built-in rules do: those pages alone, and all of it.
+func BenchmarkReset(b *testing.B) {
+	system := os.Getpagesize()
+	content := bytes.Repeat([]byte("image..."), 8<<20/8)
+	m := newMemoryImage(content)
+	defer m.close()
+	l, err := newLinearMemory(uint64(len(content)), uint64(len(content)))
+	require.NoError(b, err)
+	defer l.Free()
+	for name, reset := range map[string]func(){
+		"written": func() { require.NoError(b, m.reset(l)) },
+		"all":     func() { copy(l.region, m.content) },
+		"mapped":  func() { require.NoError(b, m.install(l)) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			require.NoError(b, m.install(l))
+			for b.Loop() {
+				for page := range 40 {
+					l.region[page*37*system] = 'X'
+				}
+				reset()
+			}
+		})
+	}
+}

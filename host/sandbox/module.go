@@ -49,6 +49,8 @@ type TurnOutput struct {
 	// LogDropped counts bytes that were over the limit.
 	LogDropped int
 	Duration   time.Duration
+	// Fuel is the work of the turn, in the units of Limits.TurnFuel.
+	Fuel int64
 	// MemoryBytes is the size of the memory at the end of the turn.
 	MemoryBytes uint64
 }
@@ -144,7 +146,7 @@ func (m *Module) play(ctx context.Context, in TurnInput, out *TurnOutput) *Error
 	i.env.set(in.Now, i.env.monotonic, in.Seed, m.code.limits.LogBytes)
 	out.Answer, err = i.turn(ctx, in.Input)
 	out.Log, out.LogDropped = i.env.log.lines(), i.env.log.dropped
-	out.MemoryBytes = uint64(i.memory.Size())
+	out.MemoryBytes, out.Fuel = uint64(i.memory.Size()), i.used
 	if err != nil {
 		// wazero leaves an instance callable after a trap; it is in no state
 		// that anyone knows.

@@ -50,7 +50,9 @@ type Sandbox struct {
 }
 
 // New makes a sandbox. Close it when it is no longer needed.
-func New(ctx context.Context, o Options) (*Sandbox, error) {
+func New(ctx context.Context, o Options) (*Sandbox, error) { return newWith(ctx, o, fuelMeter{}) }
+
+func newWith(ctx context.Context, o Options, m meter) (*Sandbox, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
@@ -60,7 +62,7 @@ func New(ctx context.Context, o Options) (*Sandbox, error) {
 	if o.MaxRunning <= 0 {
 		o.MaxRunning = 2 * runtime.GOMAXPROCS(0)
 	}
-	s := &Sandbox{slots: make(chan struct{}, o.MaxRunning), options: o, log: o.Logger, meter: deadlineMeter{}, modules: map[*Module]struct{}{}}
+	s := &Sandbox{slots: make(chan struct{}, o.MaxRunning), options: o, log: o.Logger, meter: m, modules: map[*Module]struct{}{}}
 	config := s.meter.configure(wazero.NewRuntimeConfigCompiler().WithCoreFeatures(api.CoreFeaturesV2))
 	s.cache = wazero.NewCompilationCache()
 	if o.CacheDir != "" {
@@ -79,6 +81,10 @@ func New(ctx context.Context, o Options) (*Sandbox, error) {
 		return nil, fmt.Errorf("sandbox: %w", err)
 	}
 	s.wasi = compiled.ExportedFunctions()
+	if err := m.offer(ctx, s.runtime); err != nil {
+		_ = s.shutdown(ctx)
+		return nil, fmt.Errorf("sandbox: %w", err)
+	}
 	return s, nil
 }
 

@@ -56,7 +56,13 @@ type surroundings struct {
 	monotonic int64
 	random    *rand.ChaCha8
 	log       *guestLog
+	// spend charges the guest for work of the host, and reports whether it may
+	// go on; nil when nobody counts.
+	spend func(units int64) bool
 }
+
+// mayCost charges for the work on so many bytes.
+func (s *surroundings) mayCost(units int64) bool { return s.spend == nil || s.spend(units) }
 
 func (s *surroundings) set(now time.Time, monotonic int64, seed uint64, logBytes int) {
 	var key [32]byte
@@ -70,8 +76,8 @@ func (s *surroundings) config() wazero.ModuleConfig {
 	return wazero.NewModuleConfig().
 		WithName("").         // instances of one module do not clash
 		WithStartFunctions(). // the sandbox itself calls what must be called
-		WithStdout(stream{&s.log, stdout}).
-		WithStderr(stream{&s.log, stderr}).
+		WithStdout(stream{s, stdout}).
+		WithStderr(stream{s, stderr}).
 		WithWalltime(func() (int64, int32) { return s.now.Unix(), int32(s.now.Nanosecond()) }, 1).
 		WithNanotime(func() int64 { return s.monotonic }, 1).
 		WithNanosleep(func(ns int64) {
@@ -85,4 +91,9 @@ func (s *surroundings) config() wazero.ModuleConfig {
 
 type randomSource struct{ *surroundings }
 
-func (r randomSource) Read(p []byte) (int, error) { return r.random.Read(p) }
+func (r randomSource) Read(p []byte) (int, error) {
+	if !r.mayCost(int64(len(p)) / 4) {
+		return 0, errAllUsed
+	}
+	return r.random.Read(p)
+}

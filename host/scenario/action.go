@@ -236,10 +236,14 @@ func (s *Scenario) fromMessage(ctx context.Context, module Module, text []byte, 
 // only is a catalog of one module.
 type only struct{ module Module }
 
-// asFlow is a module as package flow wants it; nothing asks for its permits.
+// asFlow is a module as package flow wants it; nothing plays it.
 type asFlow struct{ Module }
 
 func (asFlow) Permits() *manifest.Permits { return nil }
+
+func (asFlow) Admit() (func(flow.Verdict, string), error) {
+	return func(flow.Verdict, string) {}, nil
+}
 
 func (o only) Find(kind, name string) flow.Module {
 	m := o.module.Manifest()

@@ -145,6 +145,7 @@ else $APP_CONFIG_FILE, else ./app.config, else ~/.resilient/app.config.`,
 		p.listCommand(),
 		p.queueCommand(),
 		p.packCommand(),
+		p.actionsCommand(),
 		p.versionCommand(),
 	)
 	return root

@@ -17,6 +17,7 @@ import (
 
 	"fn-threatq/host"
 	"fn-threatq/host/broker/brokertest"
+	"fn-threatq/host/ledger"
 	"fn-threatq/host/resilient/resilienttest"
 )
 
@@ -64,6 +65,8 @@ func programMain() {
 //	               sends N messages of a rule about an incident
 //	replies N TEXT takes N replies, each with the message TEXT; there are no more
 //	hold-lock FILE holds the lock as a running host does
+//	letters FILE   writes the dead letters of a JSON file into the ledger of a
+//	               host that is stopped
 //
 // `go test ./cmd/... -run TestScripts -update` rewrites what is compared by cmp.
 func TestScripts(t *testing.T) {
@@ -94,6 +97,7 @@ func TestScripts(t *testing.T) {
 			"waiting":       waitingCommand,
 			"replies":       repliesCommand,
 			"hold-lock":     holdLockCommand,
+			"letters":       lettersCommand,
 		},
 	})
 }
@@ -218,4 +222,18 @@ func holdLockCommand(s *testscript.TestScript, _ bool, args []string) {
 	lock, err := host.AcquireLock(s.MkAbs(args[0]))
 	s.Check(err)
 	s.Defer(func() { s.Check(lock.Release()) })
+}
+
+func lettersCommand(s *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		s.Fatalf("usage: letters FILE")
+	}
+	var letters []ledger.Letter
+	s.Check(json.Unmarshal([]byte(s.ReadFile(args[0])), &letters))
+	l, err := ledger.Open(ledger.Options{Dir: filepath.Join(s.Getenv("XDG_STATE_HOME"), "fn-threatq")})
+	s.Check(err)
+	for _, letter := range letters {
+		s.Check(l.Keep(letter))
+	}
+	s.Check(l.Close())
 }

@@ -34,20 +34,27 @@ func KindName(kind byte) string {
 
 // Value types, by their number in the binary.
 const (
-	typeI32 = 0x7f
-	typeF64 = 0x7c
+	typeI32       = 0x7f
+	typeI64       = 0x7e
+	typeF64       = 0x7c
+	typeFuncRef   = 0x70
+	typeExternRef = 0x6f
 )
 
 // ids of sections.
 const (
-	importID = 2
-	memoryID = 5
-	globalID = 6
-	exportID = 7
-	startID  = 8
-	codeID   = 10
-	dataID   = 11
-	countID  = 12
+	typeID     = 1
+	importID   = 2
+	functionID = 3
+	tableID    = 4
+	memoryID   = 5
+	globalID   = 6
+	exportID   = 7
+	startID    = 8
+	elementID  = 9
+	codeID     = 10
+	dataID     = 11
+	countID    = 12
 )
 
 // Import is one import.
@@ -76,6 +83,8 @@ type Module struct {
 	// Memories is the number of memories; MemoryMin the pages of the first.
 	Memories  int
 	MemoryMin uint32
+	// Tables are the elements with which the tables begin.
+	Tables []uint32
 	// MutableGlobals are the indices of globals that code can change.
 	MutableGlobals []uint32
 	// Start is the index of the start function, when HasStart.
@@ -123,6 +132,8 @@ func Parse(file []byte) (*Module, error) {
 		switch s.ID {
 		case importID:
 			read = m.readImports
+		case tableID:
+			read = m.readTables
 		case memoryID:
 			read = m.readMemories
 		case globalID:
@@ -168,6 +179,20 @@ func (m *Module) readImports(r *reader) error {
 			break
 		}
 		m.Imports = append(m.Imports, i)
+	}
+	return nil
+}
+
+func (m *Module) readTables(r *reader) error {
+	for range r.count() {
+		if kind := r.u8(); kind != typeFuncRef && kind != typeExternRef {
+			r.fail()
+		}
+		minimum := r.limits()
+		if r.failed {
+			break
+		}
+		m.Tables = append(m.Tables, minimum)
 	}
 	return nil
 }

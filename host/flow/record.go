@@ -1,0 +1,60 @@
+package flow
+
+import (
+	"sync"
+	"time"
+
+	"fn-threatq/host/ledger"
+)
+
+// record keeps outcomes, and stops the flow while that is not possible (the disk
+// is full, say): what has been done waits for its record, unanswered, and nothing
+// more is started. What comes meanwhile waits in the lanes, and behind them with
+// the broker.
+type record struct {
+	flow *Flow
+
+	mu    sync.Mutex
+	stuck bool
+}
+
+// Pauses between the tries to write to a ledger that cannot be written.
+const (
+	firstRecordPause = time.Second
+	lastRecordPause  = 30 * time.Second
+)
+
+// keep returns true when the outcomes are kept, and false when the host stops
+// before they can be: the messages are then worked on again.
+func (r *record) keep(outcomes []ledger.Outcome) bool {
+	for pause := firstRecordPause; ; pause = min(2*pause, lastRecordPause) {
+		err := r.flow.o.Ledger.Record(outcomes...)
+		r.set(err)
+		if err == nil {
+			return true
+		}
+		select {
+		case <-time.After(pause):
+		case <-r.flow.run.Done():
+			return false
+		}
+	}
+}
+
+// set stops the flow, or lets it go on, and says so once.
+func (r *record) set(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if (err != nil) == r.stuck {
+		return
+	}
+	r.stuck = err != nil
+	if r.stuck {
+		r.flow.lanes.pause()
+		r.flow.o.Logger.Error("outcomes cannot be recorded; no more actions are started until they can, and messages stay with the broker", "error", err,
+			"advice", "make room on the disk of the state folder; it is tried again by itself")
+		return
+	}
+	r.flow.lanes.resume()
+	r.flow.o.Logger.Info("outcomes can be recorded again; actions go on")
+}
