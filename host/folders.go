@@ -12,14 +12,14 @@ import (
 // folders fills in the default folders: those that systemd made for the service
 // (CacheDirectory=, StateDirectory=), else fn-threatq in the user's.
 func (a *App) folders() error {
-	if a.o.CacheDir = cmp.Or(a.o.CacheDir, serviceFolder("CACHE_DIRECTORY")); a.o.CacheDir == "" {
+	if a.o.CacheDir = cmp.Or(a.o.CacheDir, serviceFolder(os.Getenv, "CACHE_DIRECTORY")); a.o.CacheDir == "" {
 		cache, err := os.UserCacheDir()
 		if err != nil {
 			return fmt.Errorf("no folder for compiled modules: %w: set XDG_CACHE_HOME", err)
 		}
 		a.o.CacheDir = filepath.Join(cache, "fn-threatq")
 	}
-	if a.o.StateDir = cmp.Or(a.o.StateDir, serviceFolder("STATE_DIRECTORY")); a.o.StateDir == "" {
+	if a.o.StateDir == "" {
 		var err error
 		if a.o.StateDir, err = StateDir(os.Getenv); err != nil {
 			return err
@@ -30,13 +30,17 @@ func (a *App) folders() error {
 
 // serviceFolder is the first of the folders that systemd names in a variable
 // (systemd.exec(5)), or empty.
-func serviceFolder(variable string) string {
-	first, _, _ := strings.Cut(os.Getenv(variable), ":")
+func serviceFolder(getenv func(string) string, variable string) string {
+	first, _, _ := strings.Cut(getenv(variable), ":")
 	return first
 }
 
-// StateDir is the user's folder of the ledger: fn-threatq in the state folder.
+// StateDir is the folder of the ledger and of the installed modules: the service's,
+// else fn-threatq in the user's state folder.
 func StateDir(getenv func(string) string) (string, error) {
+	if dir := serviceFolder(getenv, "STATE_DIRECTORY"); dir != "" {
+		return dir, nil
+	}
 	state := getenv("XDG_STATE_HOME")
 	if state == "" {
 		home := getenv("HOME")
