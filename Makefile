@@ -5,7 +5,7 @@ PLUGINS := $(wildcard plugins/*/module)
 # Fuzz targets run this long each in `make fuzz`.
 FUZZTIME ?= 20s
 
-.PHONY: help demo test warm lab build plugins check fmt test-activemq dist test-package bench fuzz generate clean
+.PHONY: help demo test warm lab build plugins check fmt test-activemq chaos chaos-full hammer soak dist test-package bench fuzz generate clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -47,9 +47,26 @@ check: plugins ## format, vet, linter, tidy, generated files, import directions
 generate: ## rewrite what is generated: the configuration table, the reference of the rules
 	$(GO) run ./tools/gendocs
 
-test-activemq: warm ## the broker, queue and end-to-end suites on a real ActiveMQ over TLS
+test-activemq: warm ## the broker, queue and end-to-end suites and a short chaos on a real ActiveMQ over TLS
 	@tools/activemq/activemq.sh check
-	$(GO) test -race -tags activemq -timeout 20m ./host/broker ./host/queue ./host/e2e
+	$(GO) test -race -tags activemq -timeout 20m ./host/broker ./host/queue ./host/e2e ./tools/chaos
+
+# CHAOS_SEED, CHAOS_ACTIONS, CHAOS_KILLS and so on are the flags of tools/chaos.
+chaos: build ## a stream of actions on ActiveMQ while everything is killed, cut and slowed; CHAOS_SEED=… repeats one
+	@tools/activemq/activemq.sh check
+	$(GO) run ./tools/chaos run -host $(BIN)
+
+chaos-full: build ## the same with 100 kills in 10,000 actions, about an hour
+	@tools/activemq/activemq.sh check
+	$(GO) run ./tools/chaos run -host $(BIN) -actions 10000 -kills 100 -gentle
+
+hammer: build ## 10,000 waiting updates of 100 incidents: how many syncs answer them?
+	@tools/activemq/activemq.sh check
+	$(GO) run ./tools/chaos hammer -host $(BIN) -actions 10000
+
+soak: build ## 100,000 actions in peace: do memory, descriptors and the ledger stay flat?
+	@tools/activemq/activemq.sh check
+	$(GO) run ./tools/chaos soak -host $(BIN) -actions 100000
 
 dist: plugins ## the release: static programs, Debian packages, bill of materials, checksums: bin/dist
 	$(GO) run ./tools/package -out bin/dist

@@ -30,6 +30,9 @@ const (
 	IntegrationUser, IntegrationPasscode = "integration", "secret"
 	// OddUser may do the same; both values hold a colon and a backslash.
 	OddUser, OddPasscode = `key:id\1`, `p:w\d`
+	// CanaryUser and the API key CanaryKeyID may do the same; their secrets can be told from any other text.
+	CanaryUser, CanaryPasscode   = "canary@example.com", "canary-soar-passw0rd-5f1e"
+	CanaryKeyID, CanaryKeySecret = "canary-key-id", "canary-soar-api-secret-2b4d6f"
 	// SOARUser plays the SOAR server and may do everything.
 	SOARUser, SOARPasscode = "soar", "soar"
 )

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"fn-threatq/tools/facts"
 )
 
 // expectation collects the end of the story, a line for each fact, after the
@@ -20,7 +22,7 @@ func (x *expectation) attribute(object, name, value string) {
 }
 
 func (x *expectation) indicator(kind, value, status string, sources ...string) {
-	x.add("indicator: %s %q, %s, by %s", kind, value, status, by(sources))
+	x.add("indicator: %s %q, %s, by %s", kind, value, status, facts.By(sources))
 }
 
 func (x *expectation) linked(object string, to ...string) {

@@ -14,12 +14,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"fn-threatq/host/resilient/resilienttest"
+	"fn-threatq/tools/facts"
 )
 
 func TestDifferencesCountLinesThatStandTwice(t *testing.T) {
-	assert.Empty(t, differences([]string{"a", "b", "a"}, []string{"b", "a", "a"}))
-	assert.Equal(t, []string{"missing:  a", "too much: c"}, differences([]string{"a", "a"}, []string{"a", "c"}))
-	assert.Equal(t, []string{"too much: a"}, differences([]string{"a"}, []string{"a", "a"}))
+	assert.Empty(t, facts.Differences([]string{"a", "b", "a"}, []string{"b", "a", "a"}))
+	assert.Equal(t, []string{"missing:  a", "too much: c"}, facts.Differences([]string{"a", "a"}, []string{"a", "c"}))
+	assert.Equal(t, []string{"too much: a"}, facts.Differences([]string{"a"}, []string{"a", "a"}))
 }
 
 func TestAnEmptyWorldIsNotAsExpected(t *testing.T) {

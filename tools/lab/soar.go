@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"time"
+
+	"fn-threatq/tools/facts"
 )
 
 // showSOAR prints what an incident holds in SOAR, with the ids by which "send" names it.
@@ -16,7 +18,7 @@ func (l *lab) showSOAR(incident int64) {
 		if v == nil {
 			return ""
 		}
-		return plainText(v)
+		return facts.PlainText(v)
 	}
 	l.out.line("")
 	l.out.table([]string{"incident", "name", "status", "severity", "created"},

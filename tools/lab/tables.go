@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"fn-threatq/host/threatq/threatqtest"
+	"fn-threatq/tools/facts"
 )
 
 const (
@@ -146,7 +147,7 @@ func (l *lab) showFiles(e threatqtest.Object) {
 // showObjects prints what else is linked to the event.
 func (l *lab) showObjects(e threatqtest.Object) {
 	var rows [][]string
-	for _, collection := range collections {
+	for _, collection := range facts.Collections {
 		if collection == "indicators" || collection == "tasks" || collection == "attachments" {
 			continue
 		}

@@ -17,9 +17,10 @@ type Fault struct {
 	Body       string        // of that answer; empty: an error body in SOAR's form
 	Header     http.Header   // of that answer
 	Delay      time.Duration // waited before anything else
-	LoseAnswer bool          // act, then cut the connection without an answer
+	LoseAnswer bool          // act, then cut the connection without an answer; with a Status, act and answer that
 	CutBefore  bool          // cut the connection without acting
 	CutAfter   int           // act, then cut the connection after so many bytes of the answer's body; 0: never
+	Acted      func()        // called before the answer, when the call has been performed
 }
 
 // cutting breaks an answer off; the client sees a body that is too short.
@@ -58,7 +59,16 @@ func (s *Server) Inject(f Fault) (remove func()) {
 	}
 }
 
-// ClearFaults removes all faults.
+// Decide sets what chooses the fault of each call that no injected fault strikes; its
+// answer nil lets the call pass, a nil function ends it. It is called for each call, also
+// at the same time, and must not keep the request.
+func (s *Server) Decide(choose func(r *http.Request, body []byte) *Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.decide = choose
+}
+
+// ClearFaults removes all faults, not what Decide set.
 func (s *Server) ClearFaults() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

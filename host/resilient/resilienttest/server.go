@@ -129,6 +129,7 @@ type Server struct {
 	closed   bool
 	state    *state
 	faults   []*activeFault
+	decide   func(*http.Request, []byte) *Fault
 	requests []Request
 	caused   []Message // by the call at hand
 	login    loginState
@@ -311,8 +312,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ContextToken: r.Header.Get("X-Co3ContextToken"), Body: body,
 	}
 	s.mu.Lock()
-	fault := s.faultFor(r.Method, path)
+	fault, decide := s.faultFor(r.Method, path), s.decide
 	s.mu.Unlock()
+	if fault == nil && decide != nil && err == nil {
+		fault = decide(r, body)
+	}
 	if !wait(r.Context(), s.options.Latency) || fault != nil && !wait(r.Context(), fault.Delay) || err != nil ||
 		fault != nil && fault.CutBefore {
 		s.finish(seen, nil)
@@ -320,16 +324,22 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	var a *answer
 	switch {
-	case fault != nil && fault.Status != 0:
+	case fault != nil && fault.Status != 0 && !fault.LoseAnswer:
 		a = fault.answer()
 	case !inside:
 		a = fail(http.StatusNotFound, "Not Found")
 	default:
 		a = s.act(r, path, body)
 	}
+	if fault != nil && fault.Acted != nil {
+		fault.Acted()
+	}
 	if fault != nil && fault.LoseAnswer {
-		s.finish(seen, nil)
-		panic(http.ErrAbortHandler)
+		if fault.Status == 0 {
+			s.finish(seen, nil)
+			panic(http.ErrAbortHandler)
+		}
+		a = fault.answer()
 	}
 	s.finish(seen, a)
 	if fault != nil && fault.CutAfter > 0 {

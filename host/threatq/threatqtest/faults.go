@@ -29,6 +29,10 @@ type Fault struct {
 	LoseAnswer bool
 	// CutBefore cuts the connection without performing the request.
 	CutBefore bool
+	// CutAfter performs the request and cuts the connection after so many bytes of the answer's body; 0 means never.
+	CutAfter int
+	// Acted is called when LoseAnswer has performed the request, before the connection is cut.
+	Acted func()
 }
 
 // HTMLError is the body of a crashed server, for Fault.Body with ContentType "text/html".
@@ -43,6 +47,45 @@ func (s *Server) Inject(f Fault) {
 	defer s.faultsMu.Unlock()
 	s.faults = append(s.faults, &f)
 	s.faulty.Store(true)
+}
+
+// Decide sets what chooses the fault of each request that no injected fault strikes; its answer nil lets the request
+// pass, a nil function ends it. Of the fault the conditions are not looked at. It is called for each request, also at
+// the same time, and must not keep the request.
+func (s *Server) Decide(choose func(r *http.Request, body []byte) *Fault) {
+	s.faultsMu.Lock()
+	defer s.faultsMu.Unlock()
+	s.decide = choose
+}
+
+// faultOf is what goes wrong with a request; nil for nothing.
+func (s *Server) faultOf(r *http.Request, body []byte) *Fault {
+	if f := s.takeFault(r); f != nil {
+		return f
+	}
+	s.faultsMu.Lock()
+	decide := s.decide
+	s.faultsMu.Unlock()
+	if decide == nil {
+		return nil
+	}
+	return decide(r, body)
+}
+
+// cutting breaks an answer off; the client sees a body that is too short.
+type cutting struct {
+	http.ResponseWriter
+	left int
+}
+
+func (c *cutting) Write(p []byte) (int, error) {
+	if len(p) < c.left {
+		c.left -= len(p)
+		return c.ResponseWriter.Write(p)
+	}
+	_, _ = c.ResponseWriter.Write(p[:c.left])
+	_ = http.NewResponseController(c.ResponseWriter).Flush()
+	panic(http.ErrAbortHandler)
 }
 
 // ClearFaults removes the faults that are left and says how many there were.

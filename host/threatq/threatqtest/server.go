@@ -36,6 +36,7 @@ type Server struct {
 	faultsMu sync.Mutex
 	faults   []*Fault
 	faulty   atomic.Bool
+	decide   func(*http.Request, []byte) *Fault
 }
 
 // New starts a server and panics if it cannot listen; for tests. Close it when done.
@@ -112,7 +113,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !pause(r.Context(), s.opts.Latency) {
 		return
 	}
-	if f := s.takeFault(r); f != nil {
+	cutAfter := 0
+	if f := s.faultOf(r, body); f != nil {
+		cutAfter = f.CutAfter
 		if !pause(r.Context(), f.Delay) {
 			return
 		}
@@ -128,6 +131,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			panic(http.ErrAbortHandler)
 		case f.LoseAnswer:
 			s.perform(r, body, upload)
+			if f.Acted != nil {
+				f.Acted()
+			}
 			if f.Status != 0 {
 				s.requests.answered(logged, f.Status)
 				f.answer(w)
@@ -150,6 +156,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	rep := s.perform(r, body, upload)
 	s.requests.answered(logged, rep.status)
+	if cutAfter > 0 {
+		w = &cutting{ResponseWriter: w, left: cutAfter}
+	}
 	rep.write(w)
 }
 

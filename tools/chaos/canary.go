@@ -1,0 +1,127 @@
+package main
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// The secrets that the host is given. None of them stands in app.config itself.
+const (
+	canaryThreatQPassword = "canary-threatq-passw0rd-77aa"
+	canaryClientID        = "canary-threatq-cid-0123456789abcdef"
+)
+
+// canary knows each secret that was seen, and looks for them where none may be.
+type canary struct {
+	mu      sync.Mutex
+	secrets map[string]string // secret → what it is
+	// session is the newest session and token, which an echoing server repeats.
+	latest map[string]string
+}
+
+func newCanary() *canary { return &canary{secrets: map[string]string{}, latest: map[string]string{}} }
+
+func (c *canary) add(what string, secrets ...string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range secrets {
+		if s != "" {
+			c.secrets[s], c.latest[what] = what, s
+		}
+	}
+}
+
+// sees takes the secrets out of a call to a service.
+func (c *canary) sees(r *http.Request, body []byte) {
+	if token, found := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); found {
+		c.add("a token of ThreatQ", token)
+	}
+	if _, password, isBasic := r.BasicAuth(); isBasic {
+		c.add("the API key's secret", password)
+		c.add("the API key's secret, encoded", strings.TrimPrefix(r.Header.Get("Authorization"), "Basic "))
+	}
+	c.add("a CSRF token of SOAR", r.Header.Get("X-sess-id"))
+	c.add("a context token of SOAR", r.Header.Get("X-Co3ContextToken"))
+	for _, cookie := range r.Cookies() {
+		c.add("a session of SOAR", cookie.Value)
+	}
+	if r.URL.Path == "/api/token" {
+		var form struct {
+			Refresh string `json:"refresh_token"`
+		}
+		_ = json.Unmarshal(body, &form) // other encodings hold no new secret
+		c.add("a refresh token of ThreatQ", form.Refresh)
+	}
+}
+
+// known are the newest secrets of each kind, for a server that gives them away.
+func (c *canary) known() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var all []string
+	for _, s := range c.latest {
+		all = append(all, s)
+	}
+	slices.Sort(all)
+	return " " + strings.Join(all, " ")
+}
+
+func (c *canary) count() (secrets int, kinds []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for kind := range c.latest {
+		kinds = append(kinds, kind)
+	}
+	slices.Sort(kinds)
+	return len(c.secrets), kinds
+}
+
+// in returns what is seen of the secrets in data, as it is or within JSON or a URL.
+func (c *canary) in(where string, data []byte) (found []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for s, what := range c.secrets {
+		quoted, _ := json.Marshal(s)
+		spellings := []string{s, strings.Trim(string(quoted), `"`), url.QueryEscape(s), base64.StdEncoding.EncodeToString([]byte(s))}
+		for _, spelling := range spellings {
+			if at := bytes.Index(data, []byte(spelling)); at >= 0 {
+				found = append(found, fmt.Sprintf("%s in %s, near %q", what, where, near(data, at, len(spelling))))
+				break
+			}
+		}
+	}
+	return found
+}
+
+// near is what stands around a secret, without it.
+func near(data []byte, at, length int) string {
+	return string(data[max(0, at-40):at]) + "***" + string(data[at+length:min(len(data), at+length+20)])
+}
+
+// inFolder searches all files below a folder.
+func (c *canary) inFolder(dir string) (found []string, files int, err error) {
+	err = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		files++
+		name, _ := filepath.Rel(dir, path) // below dir
+		found = append(found, c.in("the file "+name, data)...)
+		return nil
+	})
+	return found, files, err
+}
