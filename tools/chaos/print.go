@@ -74,7 +74,7 @@ const shownLines = 20
 
 // tell prints what was tried, and the verdict.
 func (s *story) tell() {
-	out, v, w := s.out, &s.verdict, s.w
+	out, w := s.out, s.w
 	out.heading("What was tried")
 	out.table(s.tally.rows())
 	out.heading("What the host did")
@@ -86,6 +86,12 @@ func (s *story) tell() {
 		{"import sessions opened, in all files", fmt.Sprint(len(w.threatq.Imports()))},
 		{"time", s.took.Round(time.Second).String()},
 	})
+	s.tellVerdict()
+}
+
+// tellVerdict prints what is wrong, and the verdict in words.
+func (s *story) tellVerdict() {
+	out, v := s.out, &s.verdict
 	for _, g := range v.groups() {
 		if len(g.lines) == 0 {
 			continue

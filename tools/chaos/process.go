@@ -22,8 +22,9 @@ const stopTime, readyTime = 30 * time.Second, 3 * time.Minute
 // process is the host as one incarnation of its process after the other.
 type process struct {
 	binary, config, logs string
+	level                string // of the log
 	env                  []string
-	// onStop is told how many actions an incarnation had under way; for the table.
+
 	mu    sync.Mutex
 	run   *incarnation
 	count int
@@ -45,7 +46,7 @@ func (p *process) start() (*incarnation, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.count++
-	cmd := exec.Command(p.binary, "run", "--config", p.config, "--log-level", "debug", "--log-format", "json")
+	cmd := exec.Command(p.binary, "run", "--config", p.config, "--log-level", p.level, "--log-format", "json")
 	cmd.Env = p.env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C is ours
 	stderr, err := cmd.StderrPipe()

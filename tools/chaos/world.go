@@ -100,7 +100,7 @@ func newWorld(ctx context.Context, dir, binary string, as account, broker *activ
 	if err := w.writeConfig(as); err != nil {
 		return nil, err
 	}
-	w.host = &process{binary: binary, config: filepath.Join(dir, "app.config"), logs: filepath.Join(dir, "host", "logs"), env: w.environment(as)}
+	w.host = &process{level: "debug", binary: binary, config: filepath.Join(dir, "app.config"), logs: filepath.Join(dir, "host", "logs"), env: w.environment(as)}
 	return w, nil
 }
 
