@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -25,18 +26,17 @@ const (
 type canary struct {
 	mu      sync.Mutex
 	secrets map[string]string // secret → what it is
-	// session is the newest session and token, which an echoing server repeats.
-	latest map[string]string
+	kinds   map[string]bool
 }
 
-func newCanary() *canary { return &canary{secrets: map[string]string{}, latest: map[string]string{}} }
+func newCanary() *canary { return &canary{secrets: map[string]string{}, kinds: map[string]bool{}} }
 
 func (c *canary) add(what string, secrets ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, s := range secrets {
 		if s != "" {
-			c.secrets[s], c.latest[what] = what, s
+			c.secrets[s], c.kinds[what] = what, true
 		}
 	}
 }
@@ -64,26 +64,25 @@ func (c *canary) sees(r *http.Request, body []byte) {
 	}
 }
 
-// known are the newest secrets of each kind, for a server that gives them away.
-func (c *canary) known() string {
+// configured are the secrets of app.config, for a server that gives them away.
+func (c *canary) configured() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var all []string
-	for _, s := range c.latest {
-		all = append(all, s)
+	for s := range c.secrets {
+		if strings.HasPrefix(s, "canary-") {
+			all = append(all, s)
+		}
 	}
 	slices.Sort(all)
 	return " " + strings.Join(all, " ")
 }
 
+// count is how many secrets of which kinds are known.
 func (c *canary) count() (secrets int, kinds []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for kind := range c.latest {
-		kinds = append(kinds, kind)
-	}
-	slices.Sort(kinds)
-	return len(c.secrets), kinds
+	return len(c.secrets), slices.Sorted(maps.Keys(c.kinds))
 }
 
 // in returns what is seen of the secrets in data, as it is or within JSON or a URL.

@@ -238,7 +238,7 @@ func (m *misdeed) answer(r *http.Request, body []byte, c *canary) string {
 	}
 	var b bytes.Buffer
 	_ = r.Header.Write(&b)
-	text := "crashed on " + b.String() + string(body) + c.known()
+	text := "crashed on " + b.String() + string(body) + c.configured()
 	quoted, _ := json.Marshal(text)
 	return fmt.Sprintf(`{"message":%s,"errors":[%s]}`, quoted, quoted)
 }

@@ -95,8 +95,11 @@ func newWorld(ctx context.Context, dir, binary string, as account, broker *activ
 	w.bridge = startBridge(w.broker.Addr, config, w.queue)
 	w.canary.add("ThreatQ's password", canaryThreatQPassword)
 	w.canary.add("ThreatQ's client id", canaryClientID)
-	w.canary.add("SOAR's password", activemq.CanaryPasscode)
-	w.canary.add("the API key's secret", activemq.CanaryKeySecret)
+	if as.key {
+		w.canary.add("the API key's secret", activemq.CanaryKeySecret)
+	} else {
+		w.canary.add("SOAR's password", activemq.CanaryPasscode)
+	}
 	if err := w.writeConfig(as); err != nil {
 		return nil, err
 	}
