@@ -268,12 +268,21 @@ func (c *Client) read(answer *http.Response, r Request, fail func(abi.ErrorCode,
 		e.RetryAfter = retryAfter(answer.Header.Get("Retry-After"))
 		return nil, e
 	}
-	if len(bytes.TrimSpace(body)) > 0 {
-		if !json.Valid(body) {
-			e := fail(abi.CodeHTTP, nil)
-			e.Status, e.Text = answer.StatusCode, "the answer is not JSON: is this the address of the service itself, and not of a proxy?"
-			return nil, e
-		}
+	body = bytes.TrimSpace(body)
+	odd := ""
+	switch {
+	case len(body) > 0 && !json.Valid(body):
+		odd = "the answer is not JSON: is this the address of the service itself, and not of a proxy?"
+	case r.Method == http.MethodGet && !r.Once && answer.StatusCode == http.StatusOK && (len(body) == 0 || body[0] != '{' && body[0] != '['):
+		// Taken for a list without rows, it would make a rule create a second time.
+		odd = "the answer is neither an object nor a list"
+	}
+	if odd != "" {
+		e := fail(abi.CodeHTTP, nil)
+		e.Status, e.Text = answer.StatusCode, odd
+		return nil, e
+	}
+	if len(body) > 0 {
 		response.Body = body
 	}
 	return response, nil

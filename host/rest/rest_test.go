@@ -87,7 +87,9 @@ func TestEndedSessionIsRenewedOnceForAllWhoMeetIt(t *testing.T) {
 			arrived.Done()
 			arrived.Wait()
 			w.WriteHeader(401)
+			return
 		}
+		_, _ = io.WriteString(w, "{}")
 	})
 	var workers sync.WaitGroup
 	for range 10 {
@@ -311,6 +313,7 @@ func TestOnceIsSentOnce(t *testing.T) {
 			var arrivals atomic.Int32
 			c := client(t, accept(), func(w http.ResponseWriter, r *http.Request) {
 				if r.URL.Path != "/prefix/api/imports/33/commit" {
+					_, _ = io.WriteString(w, "{}")
 					return
 				}
 				arrivals.Add(1)
@@ -327,6 +330,26 @@ func TestOnceIsSentOnce(t *testing.T) {
 			assert.Equal(t, abi.CodeUnknown, e.Code)
 			assert.Equal(t, want.arrivals, arrivals.Load())
 		})
+	}
+}
+
+// What is no list must not be taken for an empty one, which would make rules create
+// what is there. Writes, and a GET that writes, may be answered with anything.
+func TestReadIsAnsweredByAnObjectOrAList(t *testing.T) {
+	body := ""
+	c := client(t, accept(), func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) })
+	for text, good := range map[string]bool{`{"data":[]}`: true, ` [1]`: true, "": false, " ": false, "null": false, "42": false, `"ok"`: false, "true": false} {
+		body = text
+		_, err := c.Do(t.Context(), rest.Request{Method: "GET", Path: "/api/events"})
+		if good {
+			require.NoError(t, err, text)
+		} else {
+			require.EqualError(t, err, "ThreatQ answered 200 to GET /api/events: the answer is neither an object nor a list", text)
+		}
+		_, err = c.Do(t.Context(), rest.Request{Method: "POST", Path: "/api/events"})
+		require.NoError(t, err, text)
+		_, err = c.Do(t.Context(), rest.Request{Method: "GET", Path: "/api/imports/33/commit", Once: true})
+		require.NoError(t, err, text)
 	}
 }
 
@@ -379,7 +402,9 @@ func TestRefusedLargeUploadIsAnAnswer(t *testing.T) {
 				if r.Method == "POST" {
 					assert.Equal(t, "100-continue", r.Header.Get("Expect"))
 					w.WriteHeader(status)
+					return
 				}
+				_, _ = io.WriteString(w, "{}")
 			})
 			_, err := c.Do(t.Context(), rest.Request{Method: "GET", Path: "/"})
 			require.NoError(t, err)
