@@ -71,6 +71,8 @@ func contract(t *testing.T, w world) {
 		{"RoundTrip", contractRoundTrip},
 		{"Prefetch", contractPrefetch},
 		{"Redelivery", contractRedelivery},
+		{"Finish", contractFinish},
+		{"UncommittedFinish", contractUncommittedFinish},
 		{"RefusedLogin", contractRefusedLogin},
 		{"RefusedDestination", contractRefusedDestination},
 		{"UntrustedCertificate", contractUntrustedCertificate},
@@ -196,6 +198,62 @@ func contractRedelivery(t *testing.T, w world) {
 		require.NoError(t, again.Ack(within(t)))
 	}
 	h.nothingMore(t)
+}
+
+// A message is answered and acknowledged as one; when its session is gone, it is
+// neither, so that the next delivery is the one that is answered.
+func contractFinish(t *testing.T, w world) {
+	server := soar(t, w)
+	require.NoError(t, server.Subscribe(within(t), acksOf(t), "auto", 0))
+	h := run(t, options(t, w))
+	for i := range 2 {
+		publish(t, server, i, []byte("{}"))
+	}
+	first, second := h.next(t), h.next(t)
+	require.NoError(t, first.Finish(within(t), []byte(`{"complete":true}`)))
+	require.NoError(t, first.Finish(within(t), []byte(`{"complete":true}`)), "a second one is not sent")
+	m, err := server.Receive(within(t))
+	require.NoError(t, err)
+	assert.Equal(t, "invid:0", m.Headers["correlation-id"])
+	assert.Equal(t, "application/json", m.Headers["content-type"])
+	assert.JSONEq(t, `{"complete":true}`, string(m.Body))
+	assert.NotContains(t, m.Headers, "transaction")
+
+	h.state(t, true)
+	h.cut()
+	again := h.next(t)
+	assert.Equal(t, second.MessageID, again.MessageID, "only what was not finished comes again")
+	assert.ErrorIs(t, second.Finish(within(t), []byte(`"stale"`)), broker.ErrStale)
+	require.NoError(t, again.Finish(within(t), []byte(`"again"`)))
+	m, err = server.Receive(within(t))
+	require.NoError(t, err)
+	assert.Equal(t, `"again"`, string(m.Body))
+	h.nothingMore(t)
+	assert.ErrorIs(t, (&broker.Delivery{MessageID: "x"}).Finish(within(t), nil), broker.ErrNoReplyTo)
+	assert.ErrorIs(t, (&broker.Delivery{MessageID: "x", ReplyTo: "/queue/y"}).Finish(within(t), nil), broker.ErrNoAck)
+}
+
+// A connection that breaks before the COMMIT leaves neither reply nor acknowledgement.
+func contractUncommittedFinish(t *testing.T, w world) {
+	server := soar(t, w)
+	require.NoError(t, server.Subscribe(within(t), acksOf(t), "auto", 0))
+	publish(t, server, 0, []byte("{}"))
+	crashed := soar(t, w)
+	require.NoError(t, crashed.Subscribe(within(t), queueOf(t), "client-individual", 1))
+	m, err := crashed.Receive(within(t))
+	require.NoError(t, err)
+	require.NoError(t, crashed.Transact(within(t), m, acksOf(t), []byte(`"lost"`), false))
+	crashed.Close()
+	other := soar(t, w)
+	require.NoError(t, other.Subscribe(within(t), queueOf(t), "client-individual", 1))
+	again, err := other.Receive(within(t))
+	require.NoError(t, err)
+	assert.Equal(t, m.ID, again.ID)
+	assert.True(t, again.Redelivered)
+	require.NoError(t, other.Transact(within(t), again, acksOf(t), []byte(`"kept"`), true))
+	reply, err := server.Receive(within(t))
+	require.NoError(t, err)
+	assert.Equal(t, `"kept"`, string(reply.Body), "nothing came of the transaction that was not committed")
 }
 
 // refused runs a host that must be turned away at its first start.

@@ -77,11 +77,7 @@ func (d *Delivery) Reply(ctx context.Context, body []byte) error {
 	if d.ReplyTo == "" {
 		return fmt.Errorf("reply to message %q: %w", d.MessageID, ErrNoReplyTo)
 	}
-	headers := map[string]string{"content-type": "application/json", "persistent": "true"}
-	if d.CorrelationID != "" {
-		headers["correlation-id"] = d.CorrelationID
-	}
-	if err := d.broker.Send(ctx, d.ReplyTo, headers, body); err != nil {
+	if err := d.broker.Send(ctx, d.ReplyTo, d.replyHeaders(), body); err != nil {
 		return fmt.Errorf("reply to message %q: %w", d.MessageID, err)
 	}
 	return nil
@@ -106,6 +102,51 @@ func (d *Delivery) Ack(ctx context.Context) error {
 		return fmt.Errorf("acknowledge message %q: %w (%w)", d.MessageID, ErrStale, err)
 	}
 	return fmt.Errorf("acknowledge message %q: %w", d.MessageID, err)
+}
+
+// Finish sends body (JSON) to ReplyTo and acknowledges the message, as one
+// transaction: the broker does both or neither, so that a message that comes again
+// has not been answered yet. It needs the session that the message came by, and
+// returns an error that wraps ErrStale when that one is gone. Without an error the
+// frames are written; when the connection breaks just then, neither may have come
+// about, and the message comes again.
+func (d *Delivery) Finish(ctx context.Context, body []byte) error {
+	switch {
+	case d.ReplyTo == "":
+		return fmt.Errorf("finish message %q: %w", d.MessageID, ErrNoReplyTo)
+	case d.ackID == "":
+		return fmt.Errorf("finish message %q: %w", d.MessageID, ErrNoAck)
+	}
+	send, err := sendFrame(d.ReplyTo, d.replyHeaders(), body)
+	if err != nil {
+		return fmt.Errorf("finish message %q: %w", d.MessageID, err)
+	}
+	if !d.acked.CompareAndSwap(false, true) {
+		return nil
+	}
+	// The ack id is the broker's and unique.
+	send.Header.Add(frame.Transaction, d.ackID)
+	err = d.session.write(ctx,
+		frame.New(frame.BEGIN, frame.Transaction, d.ackID),
+		send,
+		frame.New(frame.ACK, frame.Id, d.ackID, frame.Transaction, d.ackID),
+		frame.New(frame.COMMIT, frame.Transaction, d.ackID))
+	if err == nil {
+		return nil
+	}
+	d.acked.Store(false)
+	if d.session.ended() {
+		return fmt.Errorf("finish message %q: %w (%w)", d.MessageID, ErrStale, err)
+	}
+	return fmt.Errorf("finish message %q: %w", d.MessageID, err)
+}
+
+func (d *Delivery) replyHeaders() map[string]string {
+	headers := map[string]string{"content-type": "application/json", "persistent": "true"}
+	if d.CorrelationID != "" {
+		headers["correlation-id"] = d.CorrelationID
+	}
+	return headers
 }
 
 // Stale tells whether the session the delivery came by is gone: the message

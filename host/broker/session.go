@@ -250,9 +250,9 @@ func (s *session) resolve(receipt string, err error) {
 	}
 }
 
-// write sends one frame. The frame is never cut short by ctx, only the wait for
-// the connection is; a write that stands still ends the session.
-func (s *session) write(ctx context.Context, f *frame.Frame) error {
+// write sends frames, one after the other. A frame is never cut short by ctx, only
+// the wait for the connection is; a write that stands still ends the session.
+func (s *session) write(ctx context.Context, frames ...*frame.Frame) error {
 	select {
 	case s.writing <- struct{}{}:
 	case <-s.done:
@@ -264,12 +264,14 @@ func (s *session) write(ctx context.Context, f *frame.Frame) error {
 	if s.ended() {
 		return s.reason()
 	}
-	if err := s.writer.Write(f); err != nil {
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			err = fmt.Errorf("%w: a write stood still for %v", errSilent, s.raw.writeTimeout)
+	for _, f := range frames {
+		if err := s.writer.Write(f); err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				err = fmt.Errorf("%w: a write stood still for %v", errSilent, s.raw.writeTimeout)
+			}
+			s.end(fmt.Errorf("write to the broker: %w", err))
+			return s.reason()
 		}
-		s.end(fmt.Errorf("write to the broker: %w", err))
-		return s.reason()
 	}
 	return nil
 }

@@ -10,8 +10,8 @@
 // message, or several of a lane that ask for the same (join.go), and actions of
 // a lane may share what one of them has read (reads.go).
 //
-// An outcome is recorded before the reply is sent, and the reply is sent before
-// the message is acknowledged; a message that comes again after that is answered
+// An outcome is recorded before the reply is sent, and the reply is sent and the
+// message acknowledged as one; a message that comes again before that is answered
 // from the record. What cannot be recorded is not answered.
 package flow
 
@@ -53,6 +53,8 @@ type Delivery interface {
 	// Reply sends a reply; Ack tells the broker that the message is done with.
 	Reply(ctx context.Context, body []byte) error
 	Ack(ctx context.Context) error
+	// Finish sends the final reply and acknowledges: both or neither.
+	Finish(ctx context.Context, body []byte) error
 }
 
 // Module is an installed module.
@@ -389,21 +391,21 @@ func (f *Flow) finish(r *run, outcome outcome) {
 	}
 }
 
-// deliver sends the final reply, then acknowledges.
+// deliver sends the final reply and acknowledges, as one: a message that comes
+// again has not been answered, however the connection broke.
 func (f *Flow) deliver(m Message, d Delivery, reply []byte) {
 	ctx, cancel := context.WithTimeout(f.run, deliverTime)
 	defer cancel()
 	log := f.o.Logger.With("action", m.ID)
+	var err error
 	if m.ReplyTo == "" || m.CorrelationID == "" {
 		log.Error("message without reply-to or correlation-id: the outcome cannot be sent to anyone", "correlation_id", m.CorrelationID)
-	} else if err := d.Reply(ctx, reply); err != nil {
-		log.Warn("reply not sent; the message will come again and be answered from the record", "error", err)
-		return
-	} else {
+		err = d.Ack(ctx)
+	} else if err = d.Finish(ctx, reply); err == nil {
 		f.o.Ledger.Replied(m.ID)
 	}
-	if err := d.Ack(ctx); err != nil {
-		log.Warn("message not acknowledged; it will come again and be answered from the record", "error", err)
+	if err != nil {
+		log.Warn("message not answered and not acknowledged; it will come again and be answered from the record", "error", err)
 		return
 	}
 	f.o.Ledger.Acknowledged(m.ID)

@@ -206,6 +206,14 @@ func (d *fakeDelivery) Reply(ctx context.Context, body []byte) error {
 	return nil
 }
 
+// Finish is one step to the flow; the two parts of it are noted.
+func (d *fakeDelivery) Finish(ctx context.Context, body []byte) error {
+	if err := d.Reply(ctx, body); err != nil {
+		return err
+	}
+	return d.Ack(ctx)
+}
+
 func (d *fakeDelivery) Ack(ctx context.Context) error {
 	if d.acking != nil {
 		if err := d.acking(ctx); err != nil {

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 )
@@ -96,12 +98,29 @@ func (v *villain) run(ctx context.Context) error {
 		if err := pause(ctx, rand.N(200*time.Millisecond)); err != nil {
 			return err
 		}
+		begin := time.Now()
 		if err := b.do(ctx); err != nil {
 			return fmt.Errorf("%s: %w", b.name, err)
 		}
 		v.tally.add(b.name)
+		if err := v.note(b.name, begin); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// note writes what was done and when beside the logs of the host, in their form.
+func (v *villain) note(name string, begin time.Time) error {
+	log, err := os.OpenFile(filepath.Join(v.w.host.logs, "blows.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	_, answered := v.w.bridge.progress()
+	_, err = fmt.Fprintf(log, `{"time":%q,"msg":%q,"answered":%d,"until":%q}`+"\n",
+		begin.UTC().Format(time.RFC3339Nano), name, answered, time.Now().UTC().Format(time.RFC3339Nano))
+	return err
 }
 
 func pause(ctx context.Context, d time.Duration) error {

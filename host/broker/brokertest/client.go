@@ -115,6 +115,24 @@ func (c *Client) Ack(ctx context.Context, m Message) error {
 	return c.confirm(ctx, frame.New(frame.ACK, frame.Id, m.Headers[frame.Ack]))
 }
 
+// Transact sends body and acknowledges m in one transaction, which it commits only
+// when asked to.
+func (c *Client) Transact(ctx context.Context, m Message, destination string, body []byte, commit bool) error {
+	const id = "t"
+	send := frame.New(frame.SEND, frame.Destination, destination, frame.Transaction, id)
+	send.Body = body
+	frames := []*frame.Frame{frame.New(frame.BEGIN, frame.Transaction, id), send, frame.New(frame.ACK, frame.Id, m.Headers[frame.Ack], frame.Transaction, id)}
+	if commit {
+		frames = append(frames, frame.New(frame.COMMIT, frame.Transaction, id))
+	}
+	for _, f := range frames {
+		if err := c.confirm(ctx, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Nack refuses a message, which moves it to the dead-letter queue.
 func (c *Client) Nack(ctx context.Context, m Message) error {
 	return c.confirm(ctx, frame.New(frame.NACK, frame.Id, m.Headers[frame.Ack]))

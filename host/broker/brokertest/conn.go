@@ -30,6 +30,8 @@ type conn struct {
 	// guarded by Server.mu
 	subscriptions []*subscription
 	orphaned      map[string]bool // ack ids of ended subscriptions
+	// transactions are the frames of each that wait for its COMMIT.
+	transactions map[string][]*frame.Frame
 
 	outMu   sync.Mutex
 	outbox  []*frame.Frame
@@ -41,13 +43,14 @@ type conn struct {
 func newConn(s *Server, raw net.Conn) *conn {
 	watched := &watched{Conn: raw}
 	return &conn{
-		server:   s,
-		raw:      raw,
-		watched:  watched,
-		buf:      bufio.NewReaderSize(watched, 64<<10),
-		closed:   make(chan struct{}),
-		orphaned: map[string]bool{},
-		wake:     make(chan struct{}, 1),
+		server:       s,
+		raw:          raw,
+		watched:      watched,
+		buf:          bufio.NewReaderSize(watched, 64<<10),
+		closed:       make(chan struct{}),
+		orphaned:     map[string]bool{},
+		transactions: map[string][]*frame.Frame{},
+		wake:         make(chan struct{}, 1),
 	}
 }
 
@@ -235,14 +238,55 @@ func (c *conn) fail(about *frame.Frame, text string, last bool) {
 // handle takes one frame; false ends the connection.
 func (c *conn) handle(f *frame.Frame) bool {
 	s := c.server
-	user := s.options.Users[c.user]
-	name := queueName(f.Header.Get(frame.Destination))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.conns[c] {
 		return false
 	}
 	c.recordLocked("C", f)
+	if transaction := f.Header.Get(frame.Transaction); transaction != "" {
+		return c.transactLocked(transaction, f)
+	}
+	return c.performLocked(f)
+}
+
+// transactLocked keeps a frame of a transaction, or performs all that were kept.
+func (c *conn) transactLocked(transaction string, f *frame.Frame) bool {
+	kept, begun := c.transactions[transaction]
+	switch {
+	case f.Command == frame.BEGIN && begun:
+		c.fail(f, "The transaction was already started", false)
+		return true
+	case f.Command == frame.BEGIN:
+		c.transactions[transaction] = []*frame.Frame{}
+	case !begun:
+		c.fail(f, "Invalid transaction id: "+transaction, false)
+		return true
+	case f.Command == frame.SEND, f.Command == frame.ACK:
+		part := f.Clone()
+		part.Header.Del(frame.Receipt)
+		c.transactions[transaction] = append(kept, part)
+	case f.Command == frame.COMMIT:
+		for _, part := range kept {
+			c.performLocked(part)
+		}
+		delete(c.transactions, transaction)
+	case f.Command == frame.ABORT:
+		delete(c.transactions, transaction)
+	default:
+		return c.performLocked(f)
+	}
+	if receipt := f.Header.Get(frame.Receipt); receipt != "" {
+		c.send(frame.New(frame.RECEIPT, frame.ReceiptId, receipt))
+	}
+	return true
+}
+
+// performLocked does what a frame outside of a transaction asks for.
+func (c *conn) performLocked(f *frame.Frame) bool {
+	s := c.server
+	user := s.options.Users[c.user]
+	name := queueName(f.Header.Get(frame.Destination))
 	switch f.Command {
 	case frame.SEND:
 		if !allowed(user.Write, name) {

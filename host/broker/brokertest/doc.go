@@ -19,5 +19,5 @@
 // MESSAGE with browser:end follows. The selector FALSE matches nothing, and no
 // other selector is understood. A prefetch of 0 brings nothing.
 //
-// There are no topics, transactions or durable subscriptions.
+// There are no topics and no durable subscriptions.
 package brokertest
