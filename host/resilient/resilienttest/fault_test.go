@@ -131,6 +131,31 @@ func TestEachEndpointSuffersEachFault(t *testing.T) {
 	}
 }
 
+func TestDecidedFaults(t *testing.T) {
+	s, c := loggedIn(t, resilienttest.Options{})
+	note := endpoint{"POST", "/incidents/2095/comments", `{"text":"x"}`, true}
+	notes := len(s.Notes(2095))
+	var decided *resilienttest.Fault
+	var seen []string
+	s.Decide(func(r *http.Request, body []byte) *resilienttest.Fault {
+		seen = append(seen, r.Method+" "+string(body))
+		return decided
+	})
+	require.Equal(t, 200, c.call(note).status, "nil lets it pass")
+	there := 0
+	decided = &resilienttest.Fault{LoseAnswer: true, Status: 504, Body: "late", Acted: func() { there = len(s.Notes(2095)) }}
+	r := c.call(note)
+	require.Equal(t, 504, r.status)
+	require.Equal(t, "late", r.body)
+	require.Equal(t, notes+2, there, "called after acting")
+	require.Equal(t, []string{"POST " + note.body, "POST " + note.body}, seen)
+	remove := s.Inject(resilienttest.Fault{Status: 503})
+	require.Equal(t, 503, c.call(note).status, "an injected fault comes first")
+	remove()
+	s.Decide(nil)
+	require.Equal(t, 200, c.call(note).status)
+}
+
 func TestEachEndpointNeedsTheSessionAndTheIncident(t *testing.T) {
 	s, c := loggedIn(t, resilienttest.Options{})
 	s.ExpireSessions()

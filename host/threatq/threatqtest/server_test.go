@@ -421,6 +421,33 @@ func TestFaults(t *testing.T) {
 	assert.Len(t, c.s.Events(), 2, "the request was performed")
 }
 
+func TestDecidedFaults(t *testing.T) {
+	c := start(t, threatqtest.Options{})
+	body := `{"title":"T","type":"Incident","happened_at":"2020-01-31 09:15:00"}`
+	var decided *threatqtest.Fault
+	var seen []string
+	c.s.Decide(func(r *http.Request, body []byte) *threatqtest.Fault {
+		seen = append(seen, r.Method+" "+r.URL.Path+" "+string(body))
+		return decided
+	})
+	assert.Equal(t, 200, c.get("/api/events").Status, "nil lets it pass")
+	there := 0
+	decided = &threatqtest.Fault{LoseAnswer: true, Acted: func() { there = len(c.s.Events()) }}
+	assert.PanicsWithValue(t, http.ErrAbortHandler, func() { c.do("POST", "/api/events", body) })
+	assert.Equal(t, 1, there, "called after acting")
+	assert.Equal(t, []string{"GET /api/events ", "POST /api/events " + body}, seen)
+	decided = &threatqtest.Fault{CutAfter: 5}
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest("GET", "/api/events", nil)
+	r.Header.Set("Authorization", "Bearer "+c.token)
+	assert.PanicsWithValue(t, http.ErrAbortHandler, func() { c.s.ServeHTTP(w, r) })
+	assert.Equal(t, 5, w.Body.Len())
+	c.s.Inject(threatqtest.Fault{Status: 503, Body: "{}"})
+	assert.Equal(t, 503, c.get("/api/events").Status, "an injected fault comes first")
+	c.s.Decide(nil)
+	assert.Equal(t, 200, c.get("/api/events").Status)
+}
+
 func TestManyAtOnce(t *testing.T) {
 	c := start(t, threatqtest.Options{KeepRequests: 100})
 	event := c.s.AddEvent("Incident", "T")
