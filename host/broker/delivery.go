@@ -126,11 +126,12 @@ func (d *Delivery) Finish(ctx context.Context, body []byte) error {
 	}
 	// The ack id is the broker's and unique.
 	send.Header.Add(frame.Transaction, d.ackID)
-	err = d.session.write(ctx,
+	err = d.session.writeAll(ctx, []*frame.Frame{
 		frame.New(frame.BEGIN, frame.Transaction, d.ackID),
 		send,
 		frame.New(frame.ACK, frame.Id, d.ackID, frame.Transaction, d.ackID),
-		frame.New(frame.COMMIT, frame.Transaction, d.ackID))
+		frame.New(frame.COMMIT, frame.Transaction, d.ackID),
+	})
 	if err == nil {
 		return nil
 	}

@@ -250,9 +250,14 @@ func (s *session) resolve(receipt string, err error) {
 	}
 }
 
-// write sends frames, one after the other. A frame is never cut short by ctx, only
-// the wait for the connection is; a write that stands still ends the session.
-func (s *session) write(ctx context.Context, frames ...*frame.Frame) error {
+// write sends one frame; see writeAll.
+func (s *session) write(ctx context.Context, f *frame.Frame) error {
+	return s.writeAll(ctx, []*frame.Frame{f})
+}
+
+// writeAll sends frames, with no other between them. A frame is never cut short by
+// ctx, only the wait for the connection is; a write that stands still ends the session.
+func (s *session) writeAll(ctx context.Context, frames []*frame.Frame) error {
 	select {
 	case s.writing <- struct{}{}:
 	case <-s.done:
