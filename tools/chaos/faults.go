@@ -30,12 +30,6 @@ func (t *tally) add(what string) {
 	t.counts[what]++
 }
 
-func (t *tally) count(what string) int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.counts[what]
-}
-
 // rows are the faults with their counts, by name.
 func (t *tally) rows() (rows [][]string) {
 	t.mu.Lock()
@@ -98,19 +92,12 @@ type oracle struct {
 	mu     sync.Mutex
 	seen   map[uint64]int // how often each call came
 	streak map[uint64]int // how often in a row it suffered
-	quiet  bool
 	// onWrite is called once, at the next write, after the server has acted.
 	onWrite func()
 }
 
 func newOracle(seed uint64, percent float64, harsh bool, t *tally, c *canary) *oracle {
 	return &oracle{seed: seed, percent: percent, harsh: harsh, tally: t, canary: c, seen: map[uint64]int{}, streak: map[uint64]int{}}
-}
-
-func (o *oracle) silence() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.quiet, o.onWrite = true, nil
 }
 
 // atNextWrite arms onWrite; nil disarms.
@@ -135,7 +122,7 @@ func (o *oracle) decide(service string, r *http.Request, body []byte) (m *misdee
 		return &misdeed{name: "host killed at a write", lose: true}, acted
 	}
 	// A refused login opens the breaker for a minute, as it should.
-	if o.quiet || r.URL.Path == "/api/token" || r.URL.Path == "/rest/session" {
+	if r.URL.Path == "/api/token" || r.URL.Path == "/rest/session" {
 		return nil, nil
 	}
 	n := o.seen[key]

@@ -160,25 +160,19 @@ func (m *model) event(x *expectation, s *soarSide, inc *incident, id int64) {
 	event := fmt.Sprintf("Resilient #%d", id)
 	x.add("event: Incident %q, %s, by %s", event+": "+inc.name, stamp(inc.at), source)
 	x.add("description of %s: <p>%s</p>", event, inc.text)
-	attributes := [][2]string{
-		{"Resilient Incident ID", fmt.Sprint(id)}, {"Resilient Incident URL", s.url(id)}, {"Resilient Organization", "Test Organization"},
-		{"Severity", inc.severity}, {"Phase", "Initial"}, {"Owner", "analyst@example.com"}, {"Workspace", "Default workspace"}, {"Confirmed", "No"},
-	}
 	status := "Active"
+	var more [][2]string
 	if inc.closed {
 		status = "Closed"
-		attributes = append(attributes, [][2]string{{"Date Closed", stamp(inc.closedAt)}, {"Resolution", "Resolved"}, {"Resolution Summary", "All is well."}}...)
+		more = append(more, [][2]string{{"Date Closed", stamp(inc.closedAt)}, {"Resolution", "Resolved"}, {"Resolution Summary", "All is well."}}...)
 	}
 	if inc.deleted {
 		status = "Deleted"
 	}
-	attributes = append(attributes, [2]string{"Status", status})
 	if inc.confidence != "" {
-		attributes = append(attributes, [2]string{"Confidence", inc.confidence})
+		more = append(more, [2]string{"Confidence", inc.confidence})
 	}
-	for _, a := range attributes {
-		x.add("attribute of %s: %s = %q by %s", event, a[0], a[1], source)
-	}
+	x.attributes(s, id, inc.severity, status, more...)
 	if inc.campaign != "" {
 		x.add("linked to %s: campaign %s", event, inc.campaign)
 	}
@@ -197,7 +191,7 @@ func (m *model) event(x *expectation, s *soarSide, inc *incident, id int64) {
 		x.add("comment on %s: %q", on, n.text+" Seen.\n\n"+footer)
 	}
 	for _, t := range inc.tasks {
-		m.task(x, s, id, s.tasks[t.index], t.name, t.status, t.text)
+		x.task(s, id, s.tasks[t.index], t.name, t.status, html(t.text))
 	}
 	for _, f := range inc.files {
 		x.add("file: Generic Text %q, locked false, by %s: %q", fmt.Sprintf("%s / attachment %d: %s", event, s.files[f.index], f.name), source, f.content)
@@ -208,34 +202,36 @@ func (m *model) event(x *expectation, s *soarSide, inc *incident, id int64) {
 	}
 }
 
-func (m *model) task(x *expectation, s *soarSide, incident, id int64, name, status, text string) {
+// task adds one; text is its description as ThreatQ has it.
+func (x *expectation) task(s *soarSide, incident, id int64, name, status, text string) {
 	key := fmt.Sprintf("Resilient #%d / task %d", incident, id)
 	link := strings.ReplaceAll(fmt.Sprintf("%s&taskId=%d&tabName=details", s.url(incident), id), "&", "&amp;")
 	x.add("task: %q, %s, Medium, due \"\", of %q, by %s: %s", key+": "+name, status, "analyst@example.com", source,
-		fmt.Sprintf(`<p>%s</p><p><a href="%s">%s</a></p>`, text, link, key))
+		fmt.Sprintf(`%s<p><a href="%s">%s</a></p>`, text, link, key))
 	x.add("linked to Resilient #%d: %s", incident, key)
+}
+
+// attributes adds those that every event has, and more.
+func (x *expectation) attributes(s *soarSide, id int64, severity, status string, more ...[2]string) {
+	for _, a := range append([][2]string{
+		{"Resilient Incident ID", fmt.Sprint(id)}, {"Resilient Incident URL", s.url(id)}, {"Resilient Organization", "Test Organization"},
+		{"Severity", severity}, {"Status", status}, {"Phase", "Initial"}, {"Owner", "analyst@example.com"}, {"Workspace", "Default workspace"}, {"Confirmed", "No"},
+	}, more...) {
+		x.add("attribute of Resilient #%d: %s = %q by %s", id, a[0], a[1], source)
+	}
 }
 
 // olderEvents are those that the historical sync makes.
 func (m *model) olderEvents(x *expectation, s *soarSide) {
 	for n := range s.olderCount {
 		id, created := s.older+int64(n), older.From.Add(time.Duration(n)*older.Every)
-		inc := &incident{name: fmt.Sprintf("Incident %d of many", id), severity: severities[n%3], at: created}
 		event := fmt.Sprintf("Resilient #%d", id)
-		closed := (n+1)%older.ClosedEvery == 0
-		x.add("event: Incident %q, %s, by %s", event+": "+inc.name, stamp(created), source)
+		x.add("event: Incident %q, %s, by %s", fmt.Sprintf("%s: Incident %d of many", event, id), stamp(created), source)
 		x.add("description of %s: Number <b>%d</b> of many.", event, n+1)
-		attributes := [][2]string{
-			{"Resilient Incident ID", fmt.Sprint(id)}, {"Resilient Incident URL", s.url(id)}, {"Resilient Organization", "Test Organization"},
-			{"Severity", inc.severity}, {"Phase", "Initial"}, {"Owner", "analyst@example.com"}, {"Workspace", "Default workspace"}, {"Confirmed", "No"},
-		}
-		if closed {
-			attributes = append(attributes, [][2]string{{"Status", "Closed"}, {"Date Closed", stamp(created.Add(time.Hour))}, {"Resolution", "Resolved"}}...)
+		if (n+1)%older.ClosedEvery == 0 {
+			x.attributes(s, id, severities[n%3], "Closed", [2]string{"Date Closed", stamp(created.Add(time.Hour))}, [2]string{"Resolution", "Resolved"})
 		} else {
-			attributes = append(attributes, [2]string{"Status", "Active"})
-		}
-		for _, a := range attributes {
-			x.add("attribute of %s: %s = %q by %s", event, a[0], a[1], source)
+			x.attributes(s, id, severities[n%3], "Active")
 		}
 		for _, a := range s.sim.Artifacts(id) {
 			kind := indicatorKind(fmt.Sprint(a["type"]))
@@ -243,17 +239,9 @@ func (m *model) olderEvents(x *expectation, s *soarSide) {
 			x.add("linked to %s: %s %s", event, kind, a["value"])
 		}
 		for _, t := range s.sim.Tasks(id) {
-			m.olderTask(x, s, id, t["id"].(int64))
+			x.task(s, id, t["id"].(int64), fmt.Sprintf("Task 1 of incident %d", id), "To Do", "Handle <b>task 1</b>.")
 		}
 	}
-}
-
-func (m *model) olderTask(x *expectation, s *soarSide, incident, id int64) {
-	key := fmt.Sprintf("Resilient #%d / task %d", incident, id)
-	link := strings.ReplaceAll(fmt.Sprintf("%s&taskId=%d&tabName=details", s.url(incident), id), "&", "&amp;")
-	x.add("task: %q, To Do, Medium, due \"\", of %q, by %s: %s", fmt.Sprintf("%s: Task 1 of incident %d", key, incident), "analyst@example.com", source,
-		fmt.Sprintf(`Handle <b>task 1</b>.<p><a href="%s">%s</a></p>`, link, key))
-	x.add("linked to Resilient #%d: %s", incident, key)
 }
 
 func indicatorKind(artifactKind string) string {

@@ -27,10 +27,7 @@ func (s *story) compareWithPeace(ctx context.Context, o options, dir string) err
 		peace.tell()
 		return fmt.Errorf("the run in peace is not as it must be: that is a fault of the plan, the model or a rule, and tells nothing about crashes")
 	}
-	v := &s.verdict
-	for _, line := range facts.Differences(w.snapshot(), s.w.snapshot()) {
-		v.peace = append(v.peace, line)
-	}
+	s.verdict.peace = facts.Differences(w.snapshot(), s.w.snapshot())
 	return nil
 }
 
