@@ -202,6 +202,10 @@ type delivery struct {
 func (d *delivery) Message() flow.Message                       { return d.message }
 func (d *delivery) Reply(_ context.Context, reply []byte) error { d.reply = reply; return nil }
 func (d *delivery) Ack(context.Context) error                   { close(d.acknowledged); return nil }
+func (d *delivery) Finish(ctx context.Context, reply []byte) error {
+	d.reply = reply
+	return d.Ack(ctx)
+}
 
 // local answers calls from a simulator in this process. Once it learns, each
 // call is answered as the first time, so that the simulator's own time does not

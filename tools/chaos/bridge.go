@@ -50,8 +50,8 @@ type bridge struct {
 type record struct {
 	message resilienttest.Message
 	finals  []reply
-	// mended says that it failed and was asked for again.
-	mended bool
+	// mended says that it failed and was asked for again, again that it is such a request.
+	mended, again bool
 }
 
 // reply is what the host answers (contract: replies).
@@ -90,10 +90,12 @@ func (b *bridge) close() {
 }
 
 // publish puts a message into the outbox and returns at once.
-func (b *bridge) publish(m resilienttest.Message) {
+func (b *bridge) publish(m resilienttest.Message) { b.put(&record{message: m}) }
+
+func (b *bridge) put(r *record) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	r := &record{message: m}
+	m := r.message
 	b.records[m.Headers["correlation-id"]] = r
 	b.order = append(b.order, r)
 	b.outbox = append(b.outbox, m)

@@ -20,6 +20,9 @@ type verdict struct {
 	repeated []string
 	// failed are messages that were answered with an error, which was then mended.
 	failed []string
+	// belated are removals that were done before a crash, and that the next run could
+	// only find done; they are no fault, but their reply says that they failed.
+	belated []string
 	// strays are replies that belong to no message; queues what is left in queues.
 	strays, queues []string
 	// threatq and soar are differences from what must be there, missing or too much.
@@ -86,6 +89,7 @@ func (v *verdict) groups() []group {
 		{"secrets seen", v.secrets},
 		{"other faults", v.other},
 		{"messages answered with an error (mended afterwards)", v.failed},
+		{"removals done before a crash, and answered as if they had failed", v.belated},
 	}
 }
 

@@ -43,19 +43,10 @@ const syncsPerIncident = 2
 
 // hammer lets many updates of few incidents wait in the broker, then starts the host.
 func hammer(ctx context.Context, o options, out *printer) error {
-	dir, cleanUp, err := folder(o)
-	if err != nil {
-		return err
-	}
-	w, err := newWorld(ctx, dir, o.host, account{key: o.seed%2 == 1}, nil)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		w.close()
-		_ = w.broker.Stop(context.Background())
-		cleanUp()
-	}()
+	return inWorld(ctx, o, func(w *world) error { return hammerIn(ctx, w, o, out) })
+}
+
+func hammerIn(ctx context.Context, w *world, o options, out *printer) error {
 	out.heading("%d waiting updates of %d incidents", o.actions, o.incidents)
 	s := &story{w: w, out: out, tally: newTally(), plan: &plan{model: newModel()}}
 	s.villain = newVillain(w, o.seed, 0, 0, s.tally, nil)
@@ -66,11 +57,7 @@ func hammer(ctx context.Context, o options, out *printer) error {
 		values := map[string]any{"name": inc.name, "severity_code": inc.severity, "description": html(inc.text)}
 		s.plan.stream = append(s.plan.stream, deed{do: func(s *soarSide) { s.incidents = append(s.incidents, s.sim.AddIncident(values)) }})
 	}
-	i, err := w.host.start()
-	if err != nil {
-		return err
-	}
-	if err := w.host.untilReady(i); err != nil {
+	if err := w.host.startReady(); err != nil {
 		return err
 	}
 	if err := s.perform(ctx, s.plan.stream); err != nil {
@@ -94,10 +81,7 @@ func hammer(ctx context.Context, o options, out *printer) error {
 	count := &traffic{w: w}
 	w.decide(count.decide)
 	begin := time.Now()
-	if i, err = w.host.start(); err != nil {
-		return err
-	}
-	if err := w.host.untilReady(i); err != nil {
+	if err := w.host.startReady(); err != nil {
 		return err
 	}
 	if err := s.allAnswered(ctx); err != nil {

@@ -84,7 +84,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if o.seed == 0 {
 		o.seed = uint64(rand.Uint32())
 	}
-	p := newPrinter(stdout)
+	p := &printer{stdout}
 	var err error
 	switch {
 	case flags.NArg() > 0:

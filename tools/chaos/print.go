@@ -3,47 +3,17 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
-	"sync"
 	"time"
-
-	"golang.org/x/term"
 )
 
 // printer writes for people.
-type printer struct {
-	mu    sync.Mutex
-	w     io.Writer
-	color bool
-}
+type printer struct{ w io.Writer }
 
-// newPrinter uses colours only on a terminal, and not with NO_COLOR.
-func newPrinter(w io.Writer) *printer {
-	p := &printer{w: w}
-	if file, isFile := w.(*os.File); isFile && os.Getenv("NO_COLOR") == "" {
-		p.color = term.IsTerminal(int(file.Fd()))
-	}
-	return p
-}
-
-func (p *printer) line(format string, args ...any) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	fmt.Fprintf(p.w, format+"\n", args...)
-}
-
-func (p *printer) paint(code, text string) string {
-	if !p.color {
-		return text
-	}
-	return "\x1b[" + code + "m" + text + "\x1b[0m"
-}
+func (p *printer) line(format string, args ...any) { fmt.Fprintf(p.w, format+"\n", args...) }
 
 // heading begins a part of the output.
-func (p *printer) heading(format string, args ...any) {
-	p.line("\n%s", p.paint("1", fmt.Sprintf(format, args...)))
-}
+func (p *printer) heading(format string, args ...any) { p.line("\n"+format, args...) }
 
 // table prints rows in columns; all but the first are aligned to the right.
 func (p *printer) table(rows [][]string) {
@@ -108,9 +78,5 @@ func (s *story) tellVerdict() {
 	if s.searched != "" {
 		out.line("  %s", s.searched)
 	}
-	colour := "31"
-	if v.good() {
-		colour = "32"
-	}
-	out.line("  %s", out.paint(colour, v.words()))
+	out.line("  %s", v.words())
 }

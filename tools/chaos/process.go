@@ -120,6 +120,15 @@ func (p *process) current() *incarnation {
 
 func (p *process) pid() int { return p.current().cmd.Process.Pid }
 
+// startReady runs the next incarnation and waits until it is ready.
+func (p *process) startReady() error {
+	i, err := p.start()
+	if err != nil {
+		return err
+	}
+	return p.untilReady(i)
+}
+
 // untilReady waits for the subscription.
 func (p *process) untilReady(i *incarnation) error {
 	late := time.NewTimer(readyTime)

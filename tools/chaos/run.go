@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -26,40 +27,49 @@ type story struct {
 	searched string
 }
 
-// chaos plays a plan under fire and judges the end of it.
-func chaos(ctx context.Context, o options, out *printer) error {
+// inWorld starts all but the host, calls do, and ends all.
+func inWorld(ctx context.Context, o options, do func(*world) error) error {
 	dir, cleanUp, err := folder(o)
 	if err != nil {
 		return err
 	}
-	as := account{key: o.seed%2 == 1}
-	out.heading("fn-threatq under fire: seed %d, %d actions, %d kills of the host, %.3g %% of all calls suffer", o.seed, o.actions, o.kills, o.faults)
-	w, err := newWorld(ctx, dir, o.host, as, nil)
+	defer cleanUp()
+	w, err := newWorld(ctx, dir, o.host, o.account(), nil)
 	if err != nil {
 		return err
 	}
 	defer func() {
 		w.close()
 		_ = w.broker.Stop(context.Background())
-		cleanUp()
 	}()
-	s := &story{w: w, plan: newPlan(o.seed, o.actions), tally: newTally(), out: out}
-	s.oracle = newOracle(o.seed, o.faults, !o.gentle, s.tally, w.canary)
-	s.villain = newVillain(w, o.seed, o.actions, o.kills, s.tally, s.oracle)
-	if err := s.play(ctx); err != nil {
-		s.tell()
-		return errors.Join(err, fmt.Errorf("seed %d; logs of the host in %s (-keep keeps them)", o.seed, w.host.logs))
-	}
-	if o.baseline {
-		if err := s.compareWithPeace(ctx, o, filepath.Join(dir, "peace")); err != nil {
-			return err
+	return do(w)
+}
+
+// account is how the host of this seed logs in.
+func (o options) account() account { return account{key: o.seed%2 == 1} }
+
+// chaos plays a plan under fire and judges the end of it.
+func chaos(ctx context.Context, o options, out *printer) error {
+	out.heading("fn-threatq under fire: seed %d, %d actions, %d kills of the host, %.3g %% of all calls suffer", o.seed, o.actions, o.kills, o.faults)
+	return inWorld(ctx, o, func(w *world) error {
+		s := &story{w: w, plan: newPlan(o.seed, o.actions), tally: newTally(), out: out}
+		s.oracle = newOracle(o.seed, o.faults, !o.gentle, s.tally, w.canary)
+		s.villain = newVillain(w, o.seed, o.actions, o.kills, s.tally, s.oracle)
+		if err := s.play(ctx); err != nil {
+			s.tell()
+			return errors.Join(err, fmt.Errorf("seed %d; logs of the host in %s (-keep keeps them)", o.seed, w.host.logs))
 		}
-	}
-	s.tell()
-	if !s.verdict.good() {
-		return errReported
-	}
-	return nil
+		if o.baseline {
+			if err := s.compareWithPeace(ctx, o, filepath.Join(w.dir, "peace")); err != nil {
+				return err
+			}
+		}
+		s.tell()
+		if !s.verdict.good() {
+			return errReported
+		}
+		return nil
+	})
 }
 
 // folder is where a run lives; what removes it afterwards comes with it.
@@ -82,11 +92,7 @@ func (s *story) play(ctx context.Context) error {
 	w := s.w
 	w.seed(s.plan)
 	w.decide(s.oracle.decide)
-	i, err := w.host.start()
-	if err != nil {
-		return err
-	}
-	if err := w.host.untilReady(i); err != nil {
+	if err := w.host.startReady(); err != nil {
 		return err
 	}
 	group, inGroup := errgroup.WithContext(ctx)
@@ -135,30 +141,30 @@ func (s *story) allAnswered(ctx context.Context) error {
 // mend asks again, in peace, for what was answered with an error, as people do.
 func (s *story) mend(ctx context.Context) error {
 	s.w.sees()
-	for try := 1; try <= 3; try++ {
-		again := 0
-		for _, r := range s.w.bridge.all() {
-			correlation := r.message.Headers["correlation-id"]
-			if r.mended || len(r.finals) == 0 || !r.finals[0].failed() {
-				continue
-			}
-			r.mended = true
-			again++
-			s.verdict.failed = append(s.verdict.failed, about(r)+": "+inOneLine(r.finals[0].Message))
-			m := r.message
-			m.Headers = maps.Clone(m.Headers)
-			m.Headers["correlation-id"] = fmt.Sprintf("%s-again", correlation)
-			s.w.bridge.publish(m)
+	for _, r := range s.w.bridge.all() {
+		if r.mended || r.again || len(r.finals) == 0 || !r.finals[0].failed() {
+			continue
 		}
-		if again == 0 {
-			return nil
+		text := about(r) + ": " + inOneLine(r.finals[0].Message)
+		if r.removedBefore() {
+			s.verdict.belated = append(s.verdict.belated, text)
+			continue
 		}
-		if err := s.allAnswered(ctx); err != nil {
-			return err
-		}
+		r.mended = true
+		s.verdict.failed = append(s.verdict.failed, text)
+		m := r.message
+		m.Headers = maps.Clone(m.Headers)
+		m.Headers["correlation-id"] += "-again"
+		s.w.bridge.put(&record{message: m, again: true})
 	}
-	s.verdict.other = append(s.verdict.other, "actions fail in peace too")
-	return nil
+	return s.allAnswered(ctx)
+}
+
+// removedBefore says that a host removed an artifact as it was asked, and was killed
+// before it could say so: the next one finds nothing to mark. That ThreatQ has the
+// mark all the same is for the model to see.
+func (r *record) removedBefore() bool {
+	return strings.Contains(string(r.message.Body), `"threatq_remove_artifact":`) && strings.Contains(r.finals[0].Message, "no longer exists in SOAR")
 }
 
 // judge ends the host and looks at everything.
@@ -174,6 +180,11 @@ func (s *story) judge(ctx context.Context) error {
 		v.other = append(v.other, fmt.Sprintf("SOAR published %d messages, %d were planned: the host wrote in SOAR what it should not, or not what it should", v.actions, want))
 	}
 	w.judgeReplies(v)
+	for _, r := range w.bridge.all() {
+		if r.again && len(r.finals) > 0 && r.finals[0].failed() {
+			v.other = append(v.other, "failed in peace too: "+about(r)+": "+inOneLine(r.finals[0].Message))
+		}
+	}
 	w.judgeState(v, s.plan)
 	w.judgeQueues(ctx, v)
 	return s.judgeSecrets(ctx)

@@ -24,30 +24,17 @@ const samples = 20
 
 // soak plays many actions that add nothing new, and looks whether the host grows.
 func soak(ctx context.Context, o options, out *printer) error {
-	dir, cleanUp, err := folder(o)
-	if err != nil {
-		return err
-	}
-	w, err := newWorld(ctx, dir, o.host, account{key: o.seed%2 == 1}, nil)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		w.close()
-		_ = w.broker.Stop(context.Background())
-		cleanUp()
-	}()
+	return inWorld(ctx, o, func(w *world) error { return soakIn(ctx, w, o, out) })
+}
+
+func soakIn(ctx context.Context, w *world, o options, out *printer) error {
 	w.host.level = "info" // the log of each call would fill the disk
 	w.bridge.forgetful = true
 	s := &story{w: w, out: out, tally: newTally(), plan: newPlan(o.seed, 400)}
 	s.villain = newVillain(w, o.seed, 0, 0, s.tally, nil)
 	w.sees()
 	w.seed(s.plan)
-	i, err := w.host.start()
-	if err != nil {
-		return err
-	}
-	if err := w.host.untilReady(i); err != nil {
+	if err := w.host.startReady(); err != nil {
 		return err
 	}
 	if err := s.perform(ctx, s.plan.stream); err != nil {
