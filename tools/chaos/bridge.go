@@ -50,7 +50,7 @@ type bridge struct {
 type record struct {
 	message resilienttest.Message
 	finals  []reply
-	// mended says that it failed and was asked for again, again that it is such a request.
+	// mended says that it failed and was looked at, again that it repeats one that failed.
 	mended, again bool
 }
 

@@ -24,7 +24,7 @@ func TestShortChaos(t *testing.T) {
 	for _, seed := range []string{"20", "21"} { // by password, by API key
 		var out bytes.Buffer
 		code := run(t.Context(), []string{"run", "-host", host, "-dir", t.TempDir(), "-seed", seed,
-			"-actions", "60", "-kills", "2", "-faults", "2", "-gentle", "-baseline=false"}, &out, &out)
+			"-actions", "40", "-kills", "2", "-faults", "2", "-gentle", "-baseline=false"}, &out, &out)
 		assert.Zero(t, code, out.String())
 		t.Log(out.String())
 	}

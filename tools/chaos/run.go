@@ -145,12 +145,12 @@ func (s *story) mend(ctx context.Context) error {
 		if r.mended || r.again || len(r.finals) == 0 || !r.finals[0].failed() {
 			continue
 		}
+		r.mended = true
 		text := about(r) + ": " + inOneLine(r.finals[0].Message)
 		if r.removedBefore() {
 			s.verdict.belated = append(s.verdict.belated, text)
 			continue
 		}
-		r.mended = true
 		s.verdict.failed = append(s.verdict.failed, text)
 		m := r.message
 		m.Headers = maps.Clone(m.Headers)
