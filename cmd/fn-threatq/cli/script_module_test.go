@@ -3,7 +3,6 @@ package cli
 import (
 	"crypto/rand"
 	"encoding/json"
-	"io/fs"
 	"os"
 	"strings"
 
@@ -12,22 +11,21 @@ import (
 
 	"fn-threatq/abi"
 	"fn-threatq/abi/modulefile"
-	"fn-threatq/host/catalog"
+	"fn-threatq/testdata/guests/guestbuild"
 )
 
-// moduleCommand makes a module of the code of add-indicator, which answers any
-// function that it does not know with a failure.
+// moduleCommand makes a hand-made module, which fails whatever it is asked for.
 func moduleCommand(s *testscript.TestScript, _ bool, args []string) {
 	if len(args) < 3 {
 		s.Fatalf("usage: module FILE NAME VERSION [CALL…]")
 	}
-	code, err := fs.ReadFile(catalog.Builtin(), "add-indicator.wasm")
-	s.Check(err)
 	about, err := json.Marshal(map[string]any{
 		"abi": 1, "name": args[1], "version": args[2], "description": "a module for tests", "calls": args[3:],
 		"functions": []any{map[string]any{"name": strings.ReplaceAll(args[1], "-", "_"), "title": args[1], "description": "", "inputs": []any{}}},
 	})
 	s.Check(err)
+	const answer = `{"fail":{"code":"input","message":"Not this time."}}`
+	code := guestbuild.Tiny{Turn: guestbuild.Answer(0, uint32(len(answer))), Data: answer}.Code()
 	file, err := modulefile.WithSection(code, abi.SectionManifest, about)
 	s.Check(err)
 	s.Check(os.WriteFile(s.MkAbs(args[0]), file, 0o644))
