@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"flag"
+	"net/http"
 	"strconv"
 	"testing"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"fn-threatq/host/resilient/resilienttest"
+	"fn-threatq/host/threatq/threatqtest"
 )
 
 // flood is how many updates wait, of waitingIncidents, when the host starts: what
@@ -19,21 +21,30 @@ var (
 )
 
 func TestFloodOfUpdatesIsAnsweredByAboutOneSyncPerIncident(t *testing.T) {
-	w := newWorld(t, setup{})
+	// However slow the machine is, no run ends before all messages are there: ThreatQ
+	// answers when the last one, which needs no ThreatQ, has been answered.
+	w := newWorld(t, setup{threatq: keys{"max_parallel": strconv.Itoa(waitingIncidents + 10)}})
+	arrived := make(chan struct{})
+	w.tq.Inject(threatqtest.Fault{Method: http.MethodGet, PathPrefix: "/api/events", Times: -1, Until: arrived})
 	first := w.soar.AddIncidents(waitingIncidents, resilienttest.Bulk{})
 	correlations := make([]string, *flood)
 	for i := range correlations {
 		correlations[i] = w.send(w.incidentMessage(first+int64(i%waitingIncidents), "modified"))
 	}
+	last := w.incidentMessage(first, "modified")
+	last.Body = []byte("{")
+	lastCorrelation := w.send(last)
 	p := w.start()
+	w.final(lastCorrelation)
+	close(arrived)
 	for _, correlation := range correlations {
 		require.Zero(t, w.final(correlation).Type)
 	}
 	p.settled()
 
 	lines := w.logs.lines("action")
-	require.Len(t, lines, *flood)
-	runs := 0
+	require.Len(t, lines, *flood+1)
+	runs := -1 // the last message is none
 	for _, line := range lines {
 		if line["served_by"] == nil {
 			runs++

@@ -52,7 +52,7 @@ func (f *Flow) letter(r *run, o outcome) *ledger.Letter {
 	m, s := r.message, r.story
 	letter := &ledger.Letter{
 		MessageID: m.ID, Unreadable: r.unreadable, Code: string(o.fail.Code), Reason: f.o.Redact(o.fail.Message), Tries: 1,
-		Sent: m.Timestamp, CorrelationID: m.CorrelationID, Payload: m.Payload, Headers: map[string]string{}, Body: []byte(f.o.Redact(string(m.Body))),
+		Sent: m.Timestamp, CorrelationID: m.CorrelationID, Payload: m.Payload, Headers: map[string]string{}, Body: []byte(f.o.Redact(string(withoutPassword(m.Body)))),
 	}
 	for name, value := range m.Headers {
 		if !strings.Contains(strings.ToLower(name), "token") {
