@@ -1,10 +1,11 @@
-package tck
+package tck_test
 
 import (
 	"bytes"
 	"encoding/json"
 	"errors"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -14,6 +15,8 @@ import (
 	"fn-threatq/abi/guest"
 	"fn-threatq/abi/guest/jsonvalue"
 	"fn-threatq/abi/manifest"
+	"fn-threatq/abi/tck"
+	"fn-threatq/abi/tck/tcktest"
 )
 
 func someManifest(t *testing.T) *manifest.Manifest {
@@ -23,7 +26,7 @@ func someManifest(t *testing.T) *manifest.Manifest {
 	return m
 }
 
-var subject = Subject{Name: "r", Input: abi.Input{Action: abi.Action{ID: "m-1", Kind: abi.KindRule, Name: "r", Object: "incident", IncidentID: 1}}}
+var subject = tck.Subject{Name: "r", Input: abi.Input{Action: abi.Action{ID: "m-1", Kind: abi.KindRule, Name: "r", Object: "incident", IncidentID: 1}}}
 
 // goodRule uses every kind of answer.
 func goodRule(a *guest.Action) guest.Reply {
@@ -40,22 +43,22 @@ func goodRule(a *guest.Action) guest.Reply {
 	return guest.Done("Sub-action: " + a.StartAction(guest.SubAction{Rule: "sub", IncidentID: 1}).Wait().Reply.Message)
 }
 
-func twin(r guest.Rule) Func {
+func twin(r guest.Rule) tck.Func {
 	return func(input []byte) ([]byte, error) { return guest.Handle(map[string]guest.Rule{"r": r}, input), nil }
 }
 
 func TestAModuleMadeWithTheSDKConforms(t *testing.T) {
-	Run(t, twin(goodRule), someManifest(t), subject)
+	m := someManifest(t)
+	for _, subjects := range [][]tck.Subject{{subject}, tck.Subjects(m)} {
+		tcktest.Run(t, twin(goodRule), m, subjects...)
+	}
 }
 
-// checks are all that Run plays for a subject, by their names.
-func checks(module Module, m *manifest.Manifest) map[string]error {
-	all := map[string]error{
-		"unknown rule": unknownRule(module), "other version": otherVersion(module, subject),
-		"good weather": dialogue(module, m, subject, nil), "unknown keys": unknownKeys(module, subject),
-	}
-	for name, weather := range weathers {
-		all[name] = dialogue(module, m, subject, weather)
+// checks are the outcomes for the subject, by the names of the checks.
+func checks(module tck.Module, m *manifest.Manifest) map[string]error {
+	all := map[string]error{}
+	for _, c := range tck.Checks(module, m, subject) {
+		all[strings.TrimPrefix(c.Name, subject.Name+"/")] = c.Run()
 	}
 	return all
 }
@@ -65,14 +68,14 @@ func checks(module Module, m *manifest.Manifest) map[string]error {
 func TestEachBreachIsFound(t *testing.T) {
 	good := twin(goodRule)
 	count := 0
-	replace := func(old, new string) Func {
+	replace := func(old, new string) tck.Func {
 		return func(input []byte) ([]byte, error) {
 			answer, err := good(input)
 			return bytes.ReplaceAll(answer, []byte(old), []byte(new)), err
 		}
 	}
 	for name, c := range map[string]struct {
-		module Func
+		module tck.Func
 		check  string
 		want   string
 	}{
@@ -95,7 +98,25 @@ func TestEachBreachIsFound(t *testing.T) {
 				return []byte(`{"fail":{"code":"module","message":"unknown key"}}`), nil
 			}
 			return good(input)
-		}, "unknown keys", "must not change its answer"},
+		}, "unknown keys", "must not change the answer"},
+		"blanks": {func(input []byte) ([]byte, error) {
+			if bytes.Contains(input, []byte("\t")) {
+				return nil, errors.New("unreachable")
+			}
+			return good(input)
+		}, "white space", "must answer each turn"},
+		"no escapes": {func(input []byte) ([]byte, error) {
+			if !bytes.Contains(input, []byte(`"action"`)) {
+				return []byte(`{"fail":{"code":"module","message":"no action"}}`), nil
+			}
+			return good(input)
+		}, "escaped text", "must not change the answer"},
+		"small buffer": {func(input []byte) ([]byte, error) {
+			if len(input) > 1<<20 {
+				return nil, errors.New("unreachable")
+			}
+			return good(input)
+		}, "large input", "must answer each turn"},
 		"no answer to 404": {func(input []byte) ([]byte, error) {
 			if bytes.Contains(input, []byte(`"status":404`)) {
 				return nil, errors.New("unreachable")
@@ -112,7 +133,7 @@ func TestEachBreachIsFound(t *testing.T) {
 	}
 }
 
-func twiceTheSameID() Func {
+func twiceTheSameID() tck.Func {
 	return func(input []byte) ([]byte, error) {
 		var in abi.Input
 		if err := json.Unmarshal(input, &in); err != nil {
@@ -123,4 +144,31 @@ func twiceTheSameID() Func {
 		}
 		return []byte(`{"calls":[{"id":"1","service":"threatq","method":"GET","path":"/api/events"}]}`), nil
 	}
+}
+
+func TestSubjectsCoverTheManifest(t *testing.T) {
+	m, err := manifest.Parse([]byte(`{"abi":1,"name":"m","version":"1.0.0","description":"d","settings":[{"name":"s","default":"x","description":""}],
+		"rules":[{"title":"A rule","object":"artifact","fields":[
+			{"name":"f1","label":"1","type":"select","options":["Yes","No"]},{"name":"f2","label":"2","type":"multiselect","options":["a","b"]},
+			{"name":"f3","label":"3","type":"number"},{"name":"f4","label":"4","type":"boolean"},{"name":"f5","label":"5","type":"datepicker"}]}],
+		"functions":[{"name":"fn","title":"t","inputs":[{"name":"i","label":"i","type":"text"}]}]}`))
+	require.NoError(t, err)
+	var names []string
+	for _, s := range tck.Subjects(m) {
+		names = append(names, s.Name)
+		assert.Equal(t, map[string]string{"s": "x"}, s.Input.Settings)
+		for _, given := range []map[string]abi.JSON{s.Input.Action.Fields, s.Input.Action.Inputs} {
+			for name, value := range given {
+				assert.True(t, json.Valid(value), "%s: %s", name, value)
+			}
+		}
+	}
+	assert.Equal(t, []string{"a_rule", "a_rule with fields", "a_rule created", "a_rule modified", "a_rule deleted", "fn without inputs", "fn"}, names)
+	assert.EqualValues(t, 1532, tck.Subjects(m)[0].Input.Action.ArtifactID)
+	assert.JSONEq(t, `["a"]`, string(tck.Subjects(m)[1].Input.Action.Fields["f2"]))
+}
+
+func TestWithoutASubjectNothingIsShown(t *testing.T) {
+	checks := tck.Checks(twin(goodRule), someManifest(t))
+	assert.ErrorContains(t, checks[len(checks)-1].Run(), "no subject")
 }

@@ -15,6 +15,7 @@ import (
 	"fn-threatq/abi"
 	"fn-threatq/abi/guest"
 	"fn-threatq/abi/manifest"
+	"fn-threatq/abi/tck"
 )
 
 // Defaults of Options.
@@ -42,13 +43,7 @@ type Options struct {
 }
 
 // DefaultSite is the site of tests that do not care.
-func DefaultSite() abi.Site {
-	return abi.Site{
-		OrgID: 201, OrgName: "Example Org",
-		ResilientURL: "https://soar.example.com", ThreatQURL: "https://threatq.example.com",
-		Account: abi.Account{Type: "apikey", ID: 17, Name: "threatq integration"},
-	}
-}
+func DefaultSite() abi.Site { return tck.DefaultSite() }
 
 // Dialogue is all that was said in one action.
 type Dialogue struct {
@@ -93,7 +88,7 @@ func Run(t testing.TB, rules map[string]guest.Rule, action abi.Action, opts Opti
 func Play(t testing.TB, rules map[string]guest.Rule, action abi.Action, opts Options, respond func(abi.Call) abi.Result) Dialogue {
 	t.Helper()
 	opts = opts.withDefaults()
-	check, err := NewChecker(opts.Manifest)
+	check, err := tck.NewChecker(opts.Manifest)
 	if err != nil {
 		t.Fatalf("guesttest: %v", err)
 	}

@@ -1,4 +1,4 @@
-package guesttest
+package tck
 
 import (
 	"encoding/json"
