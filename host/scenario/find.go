@@ -12,8 +12,12 @@ import (
 // moduleExtension is that of module files.
 const moduleExtension = ".wasm"
 
-// folderName is the folder of scenarios beside a plugin's manifest.
-const folderName = "scenarios"
+// Folder is the name of the folder of scenarios beside a plugin's manifest.
+const Folder = "scenarios"
+
+// passed are folders that FOLDER/... does not look into: what lies there is built
+// and played by itself, or not at all.
+var passed = []string{"testdata", "examples", "vendor"}
 
 // place is a scenario file and where its module is looked for.
 type place struct {
@@ -37,7 +41,7 @@ func find(paths []string, module, scenarios string) ([]place, error) {
 			return nil, err
 		}
 		if len(files) == 0 {
-			return nil, fmt.Errorf("no scenarios in %s: they are *%s files in a folder %s beside a plugin's manifest", path, Extension, folderName)
+			return nil, fmt.Errorf("no scenarios in %s: they are *%s files in a folder %s beside a plugin's manifest", path, Extension, Folder)
 		}
 		if module != "" {
 			own = module
@@ -60,9 +64,9 @@ func files(path, scenarios string) (files []string, module string, err error) {
 			switch {
 			case err != nil:
 				return err
-			case entry.IsDir() && path != root && (strings.HasPrefix(entry.Name(), ".") || entry.Name() == "testdata"):
+			case entry.IsDir() && path != root && (strings.HasPrefix(entry.Name(), ".") || slices.Contains(passed, entry.Name())):
 				return fs.SkipDir
-			case !entry.IsDir() && isScenario(path) && filepath.Base(filepath.Dir(path)) == folderName:
+			case !entry.IsDir() && isScenario(path) && filepath.Base(filepath.Dir(path)) == Folder:
 				files = append(files, path)
 			}
 			return nil
@@ -74,15 +78,15 @@ func files(path, scenarios string) (files []string, module string, err error) {
 	case err != nil:
 		return nil, "", err
 	case info.IsDir():
-		for _, folder := range []string{path, filepath.Join(path, folderName)} {
-			files = append(files, inFolder(folder)...)
+		for _, folder := range []string{path, filepath.Join(path, Folder)} {
+			files = append(files, In(folder)...)
 		}
 		return files, "", nil
 	case filepath.Ext(path) == moduleExtension:
 		if scenarios == "" {
-			scenarios = filepath.Join(filepath.Dir(path), folderName)
+			scenarios = filepath.Join(filepath.Dir(path), Folder)
 		}
-		return inFolder(scenarios), path, nil
+		return In(scenarios), path, nil
 	case isScenario(path):
 		return []string{path}, "", nil
 	}
@@ -93,7 +97,8 @@ func isScenario(path string) bool {
 	return filepath.Ext(path) == Extension && filepath.Base(path) != CommonFile
 }
 
-func inFolder(folder string) []string {
+// In lists the scenarios in a folder, without its common file.
+func In(folder string) []string {
 	files, err := filepath.Glob(filepath.Join(escapeGlob(folder), "*"+Extension))
 	if err != nil {
 		return nil // the pattern is sound

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -22,6 +23,23 @@ type modules struct {
 
 	mu     sync.Mutex
 	loaded map[string]func() (*wasm, error)
+}
+
+// openModules makes the sandbox; an empty folder for compiled modules is the
+// host's own.
+func openModules(ctx context.Context, cacheDir string) (*modules, error) {
+	if cacheDir == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return nil, fmt.Errorf("no folder for compiled modules: %w: set XDG_CACHE_HOME", err)
+		}
+		cacheDir = filepath.Join(cache, "fn-threatq", "modules")
+	}
+	box, err := sandbox.New(ctx, sandbox.Options{CacheDir: cacheDir, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return nil, err
+	}
+	return &modules{box: box, loaded: map[string]func() (*wasm, error){}}, nil
 }
 
 // wasm is a module of the sandbox.
@@ -67,7 +85,7 @@ func (m *modules) forScenario(ctx context.Context, p place) (*wasm, error) {
 		return nil, err
 	}
 	plugin := filepath.Dir(absolute)
-	if filepath.Base(plugin) == folderName {
+	if filepath.Base(plugin) == Folder {
 		plugin = filepath.Dir(plugin)
 	}
 	w, err := m.find(ctx, p.module, plugin)

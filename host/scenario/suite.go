@@ -6,14 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"sync/atomic"
-
-	"fn-threatq/host/sandbox"
 )
 
 // Options of a suite.
@@ -43,18 +39,11 @@ func Open(ctx context.Context, o Options) (*Suite, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.CacheDir == "" {
-		cache, err := os.UserCacheDir()
-		if err != nil {
-			return nil, fmt.Errorf("no folder for compiled modules: %w: set XDG_CACHE_HOME", err)
-		}
-		o.CacheDir = filepath.Join(cache, "fn-threatq", "modules")
-	}
-	box, err := sandbox.New(ctx, sandbox.Options{CacheDir: o.CacheDir, Logger: slog.New(slog.DiscardHandler)})
+	modules, err := openModules(ctx, o.CacheDir)
 	if err != nil {
 		return nil, err
 	}
-	return &Suite{places: places, modules: &modules{box: box, loaded: map[string]func() (*wasm, error){}}}, nil
+	return &Suite{places: places, modules: modules}, nil
 }
 
 // Close frees the modules.

@@ -48,11 +48,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	built, err := build.Plugins(ctx, build.Options{Root: root, Out: *out, Names: flags.Args()})
 	for _, b := range built {
-		note := ""
-		if !b.Changed {
-			note = "  (unchanged)"
-		}
-		fmt.Fprintf(stdout, "%-16s %-8s %5d KB  %s%s\n", b.Name, b.Version, (b.Size+1023)/1024, b.Digest[:12], note)
+		fmt.Fprintln(stdout, b)
 	}
 	return err
 }

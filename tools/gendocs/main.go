@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 
+	"fn-threatq/host/author"
 	"fn-threatq/host/config"
 )
 
@@ -38,7 +39,7 @@ func run(args []string, stderr io.Writer) int {
 	code := 0
 	for _, part := range []part{
 		{"README.md", "config", func() (string, error) { return config.Reference(), nil }},
-		{"plugins/README.md", "rules", func() (string, error) { return rulesReference(filepath.Join(*root, "plugins")) }},
+		{"plugins/README.md", "rules", func() (string, error) { return author.References(filepath.Join(*root, "plugins")) }},
 	} {
 		if err := part.update(*root, *check); err != nil {
 			fmt.Fprintln(stderr, "gendocs:", err)

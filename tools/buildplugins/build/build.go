@@ -1,32 +1,20 @@
-// Package build makes module files out of the folders under plugins/, with
-// nothing but the Go toolchain.
-//
-// A plugin is a folder plugins/<name> with a manifest.json, a thin package main
-// in module/ that registers the rules, and perhaps a warmup.json. Its module
-// file is that package main compiled for wasip1 as a reactor, with manifest and
-// warm-up as custom sections. The same sources and toolchain give the same
-// bytes in any folder on any machine.
+// Package build makes the module files of this project's plugins out of the
+// folders under plugins/, with nothing but the Go toolchain. How one is made is
+// told in package fn-threatq/host/author/build.
 package build
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
 
-	"fn-threatq/abi"
-	"fn-threatq/abi/manifest"
-	"fn-threatq/abi/modulefile"
+	module "fn-threatq/host/author/build"
 )
 
 // Options say what to build.
@@ -41,16 +29,7 @@ type Options struct {
 }
 
 // Built is one module file.
-type Built struct {
-	Name, Version string
-	Path          string
-	Size          int
-	// Digest is the SHA-256 of the file in hexadecimal.
-	Digest string
-	// Changed is false when the file already had these bytes: it is then left
-	// alone, so that what embeds it need not be built again.
-	Changed bool
-}
+type Built = module.Built
 
 // sideBySide bounds the builds under way; each uses several cores by itself.
 const sideBySide = 2
@@ -109,94 +88,9 @@ func plugins(o Options) ([]string, error) {
 }
 
 func one(ctx context.Context, o Options, name string) (Built, error) {
-	dir := filepath.Join(o.Root, "plugins", name)
-	text, err := os.ReadFile(filepath.Join(dir, "manifest.json"))
-	if err != nil {
-		return Built{}, err
-	}
-	m, err := manifest.Parse(text)
-	if err != nil {
-		return Built{}, fmt.Errorf("manifest.json: %w", err)
-	}
-	if m.Name != name {
-		return Built{}, fmt.Errorf("manifest.json: the name is %q; it must be that of the folder", m.Name)
-	}
-	module, err := compile(ctx, o.Root, name)
-	if err != nil {
-		return Built{}, err
-	}
-	if module, err = withJSON(module, abi.SectionManifest, text); err != nil {
-		return Built{}, fmt.Errorf("manifest.json: %w", err)
-	}
-	text, err = os.ReadFile(filepath.Join(dir, "warmup.json"))
-	switch {
-	case err == nil:
-		var inputs []abi.Input
-		if err := json.Unmarshal(text, &inputs); err != nil {
-			return Built{}, fmt.Errorf("warmup.json: want a list of turn inputs: %w", err)
-		}
-		if module, err = withJSON(module, abi.SectionWarmUp, text); err != nil {
-			return Built{}, fmt.Errorf("warmup.json: %w", err)
-		}
-	case !errors.Is(err, os.ErrNotExist):
-		return Built{}, err
-	}
-	digest := sha256.Sum256(module)
-	b := Built{
-		Name: m.Name, Version: m.Version, Path: filepath.Join(o.Out, name+".wasm"),
-		Size: len(module), Digest: hex.EncodeToString(digest[:]),
-	}
-	b.Changed, err = write(b.Path, module)
-	return b, err
-}
-
-// withJSON adds a section of JSON without its blanks.
-func withJSON(module []byte, name string, text []byte) ([]byte, error) {
-	var compact bytes.Buffer
-	if err := json.Compact(&compact, text); err != nil {
-		return nil, err
-	}
-	return modulefile.WithSection(module, name, compact.Bytes())
-}
-
-// compile builds the package main of a plugin.
-func compile(ctx context.Context, root, name string) ([]byte, error) {
-	dir, err := os.MkdirTemp("", "buildplugins-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	file := filepath.Join(dir, "module.wasm")
-	cmd := exec.CommandContext(ctx, "go", "build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false",
-		"-ldflags=-s -w", "-o", file, "./plugins/"+name+"/module")
-	cmd.Dir = root
-	// Settings of the person who builds must not change the bytes.
-	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "GOWASM=", "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off", "GOEXPERIMENT=")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("go build: %w\n%s", err, bytes.TrimSpace(out))
-	}
-	return os.ReadFile(file)
-}
-
-// write replaces a file in one step, and only when its bytes differ.
-func write(path string, content []byte) (changed bool, err error) {
-	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, content) {
-		return false, nil
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".building-")
-	if err != nil {
-		return false, err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-		}
-	}()
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
-		return false, err
-	}
-	return true, os.Rename(f.Name(), path)
+	return module.Build(ctx, module.Options{
+		Source: filepath.Join(o.Root, "plugins", name), Name: name, Out: filepath.Join(o.Out, name+module.Extension),
+	})
 }
 
 func removeStale(out string, names []string) error {

@@ -123,9 +123,9 @@ func TestModulesOfPluginsThatAreGoneAreRemoved(t *testing.T) {
 
 func TestMistakesAreNamed(t *testing.T) {
 	for name, c := range map[string]struct{ file, text, want string }{
-		"name of another folder": {"manifest.json", `{"abi":1,"name":"other","version":"1.0.0","functions":[{"name":"demo"}]}`, `plugin demo: manifest.json: the name is "other"`},
-		"invalid manifest":       {"manifest.json", `{"abi":1,"name":"demo"}`, `plugin demo: manifest.json: manifest of "demo": version ""`},
-		"warm-up no list":        {"warmup.json", `{}`, "plugin demo: warmup.json: want a list"},
+		"name of another folder": {"manifest.json", `{"abi":1,"name":"other","version":"1.0.0","functions":[{"name":"demo"}]}`, `manifest.json: the name is "other"; it must be that of the folder, "demo"`},
+		"invalid manifest":       {"manifest.json", `{"abi":1,"name":"demo"}`, `manifest.json: manifest of "demo": version ""`},
+		"warm-up no list":        {"warmup.json", `{}`, "warmup.json: want a list"},
 		"does not compile":       {"module/main.go", "package main\n\nfunc main() { undefined() }\n", "main.go:3:15: undefined: undefined"},
 	} {
 		t.Run(name, func(t *testing.T) {

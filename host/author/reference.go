@@ -1,4 +1,4 @@
-package main
+package author
 
 import (
 	"fmt"
@@ -8,45 +8,69 @@ import (
 	"strings"
 
 	"fn-threatq/abi/manifest"
+	"fn-threatq/host/author/build"
+	"fn-threatq/host/sandbox"
 	"fn-threatq/host/scenario"
 )
 
-// rulesReference describes all plugins of a folder: what each says of itself
-// in its manifest, and what its scenarios show.
-func rulesReference(folder string) (string, error) {
-	manifests, err := filepath.Glob(filepath.Join(folder, "*", "manifest.json"))
+// Reference describes a module in Markdown: what it says of itself in its
+// manifest, and what its scenarios show. A path is a module file, whose scenarios
+// lie in the folder scenarios beside it, or a plugin's folder.
+func Reference(path string) (string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	folder := path
+	var m *manifest.Manifest
+	if info.IsDir() {
+		file := filepath.Join(path, build.ManifestFile)
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return "", err
+		}
+		if m, err = manifest.Parse(text); err != nil {
+			return "", fmt.Errorf("%s: %w", file, err)
+		}
+	} else {
+		folder = filepath.Dir(path)
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return "", err
+		}
+		if m, err = sandbox.Inspect(text); err != nil {
+			return "", fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	shows, err := titles(filepath.Join(folder, scenario.Folder))
+	if err != nil {
+		return "", err
+	}
+	var out strings.Builder
+	describe(&out, m, shows)
+	return out.String(), nil
+}
+
+// References describes all plugins whose folders lie in one, one after another.
+func References(folder string) (string, error) {
+	manifests, err := filepath.Glob(filepath.Join(folder, "*", build.ManifestFile))
 	if err != nil {
 		return "", err
 	}
 	var out strings.Builder
 	for _, path := range manifests {
-		text, err := os.ReadFile(path)
+		text, err := Reference(filepath.Dir(path))
 		if err != nil {
 			return "", err
 		}
-		m, err := manifest.Parse(text)
-		if err != nil {
-			return "", fmt.Errorf("%s: %w", path, err)
-		}
-		shows, err := scenarios(filepath.Join(filepath.Dir(path), "scenarios"))
-		if err != nil {
-			return "", err
-		}
-		describe(&out, m, shows)
+		out.WriteString(text)
 	}
 	return out.String(), nil
 }
 
-// scenarios lists names and titles of the stories in a folder.
-func scenarios(folder string) (lines []string, err error) {
-	paths, err := filepath.Glob(filepath.Join(folder, "*"+scenario.Extension))
-	if err != nil {
-		return nil, err
-	}
-	for _, path := range paths {
-		if filepath.Base(path) == scenario.CommonFile {
-			continue
-		}
+// titles lists names and titles of the stories in a folder.
+func titles(folder string) (lines []string, err error) {
+	for _, path := range scenario.In(folder) {
 		s, err := scenario.Load(path)
 		if err != nil {
 			return nil, err

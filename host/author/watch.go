@@ -1,0 +1,95 @@
+package author
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"fn-threatq/host/author/build"
+)
+
+// Watch calls do at once, and again whenever files of the paths have changed,
+// until the context ends. A path is as for `plugin test`. Files are looked at in
+// an interval; a change counts once they have stayed the same for another one,
+// because editors write a file in several steps. What do itself writes is no
+// change.
+func Watch(ctx context.Context, paths []string, interval time.Duration, do func()) error {
+	do()
+	seen, err := fingerprint(paths)
+	if err != nil {
+		return err
+	}
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for last := seen; ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		now, err := fingerprint(paths)
+		if err != nil {
+			return err
+		}
+		settled := now == last
+		last = now
+		if !settled || now == seen {
+			continue
+		}
+		do()
+		if seen, err = fingerprint(paths); err != nil {
+			return err
+		}
+		last = seen
+	}
+}
+
+// watched are the endings of files that a plugin is made of.
+var watched = []string{".go", ".json", ".txtar", build.Extension, ".mod"}
+
+// fingerprint changes when a file of the paths does.
+func fingerprint(paths []string) (string, error) {
+	var out strings.Builder
+	for _, path := range paths {
+		root := filepath.Clean(strings.TrimSuffix(path, "..."))
+		if info, err := os.Stat(root); err != nil {
+			return "", err
+		} else if !info.IsDir() {
+			root = filepath.Dir(root)
+		}
+		err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
+				return nil // it went away in between
+			case entry.IsDir() && path != root && strings.HasPrefix(entry.Name(), "."):
+				return fs.SkipDir
+			case entry.IsDir() || !slices.Contains(watched, filepath.Ext(path)):
+				return nil
+			}
+			if info, err := entry.Info(); err == nil {
+				fmt.Fprintln(&out, path, info.Size(), info.ModTime().UnixNano())
+			}
+			return nil
+		})
+		if err != nil {
+			return "", err
+		}
+	}
+	return out.String(), nil
+}
+
+// GoPlugins are the paths that are folders of plugins in Go outside of this
+// project, whose modules lie in them.
+func GoPlugins(paths []string) (dirs []string) {
+	for _, path := range paths {
+		if build.IsGoPlugin(path) {
+			dirs = append(dirs, path)
+		}
+	}
+	return dirs
+}
