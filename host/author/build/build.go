@@ -72,14 +72,14 @@ func (b Built) String() string {
 	return fmt.Sprintf("%-16s %-8s %5d KB  %s%s", b.Name, b.Version, (b.Size+1023)/1024, b.Digest[:12], note)
 }
 
-// IsGoPlugin reports whether a folder can be built.
+// IsGoPlugin reports whether a folder is that of a Go plugin with its manifest.
 func IsGoPlugin(dir string) bool {
-	for _, name := range []string{MainFile, ManifestFile} {
-		if _, err := os.Stat(filepath.Join(dir, filepath.FromSlash(name))); err != nil {
-			return false
-		}
-	}
-	return true
+	return exists(dir, MainFile) && exists(dir, ManifestFile)
+}
+
+func exists(dir, name string) bool {
+	_, err := os.Stat(filepath.Join(dir, filepath.FromSlash(name)))
+	return err == nil
 }
 
 // Build makes a module file.
@@ -163,7 +163,7 @@ func withJSON(module []byte, name string, text []byte) ([]byte, error) {
 
 // compile builds the package main of a Go plugin.
 func compile(ctx context.Context, dir string) ([]byte, error) {
-	if !IsGoPlugin(dir) {
+	if !exists(dir, MainFile) {
 		return nil, fmt.Errorf("%s is not the folder of a Go plugin: it has no %s; for code of another language name the file that its compiler made", dir, MainFile)
 	}
 	if _, err := exec.LookPath("go"); err != nil {
