@@ -1,11 +1,11 @@
 # The two commands of a newcomer are `make demo` and `make test`.
 GO      ?= go
 BIN     := bin/fn-threatq
-PLUGINS := $(wildcard plugins/*/module)
+PLUGINS := $(wildcard plugins/*/module plugins/examples/*/*/module)
 # Fuzz targets run this long each in `make fuzz`.
 FUZZTIME ?= 20s
 
-.PHONY: help demo test warm lab build plugins check fmt test-activemq chaos chaos-full hammer soak dist test-package bench fuzz generate clean
+.PHONY: help demo test warm lab build plugins examples check fmt test-activemq chaos chaos-full hammer soak dist test-package bench fuzz generate clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -31,6 +31,11 @@ build: plugins ## the host with all modules inside: bin/fn-threatq
 
 plugins: ## the WASM modules
 	$(GO) run ./tools/buildplugins
+
+# REQUIRE=-require makes a missing toolchain a failure.
+REQUIRE ?=
+examples: ## the example packs in Go, Rust, C and AssemblyScript, each checked: bin/examples
+	$(GO) run ./tools/examples $(REQUIRE)
 
 check: plugins ## format, vet, linter, tidy, generated files, import directions
 	@test -z "$$(gofmt -l .)" || { echo "not formatted (gofmt -w .):"; gofmt -l .; exit 1; }

@@ -75,15 +75,19 @@ var directions = []struct{ of, may, reason string }{
 	{`host/store`, ``, "what is installed, as files"},
 	{`host/install`, `abi(/.*)?|host/(pack|store)`, "plans join packs with what is installed; nothing is run"},
 	{`host/scenario`, `abi(/.*)?|host/(catalog|effect|flow|rest|sandbox)`, "scenarios are played in the host's own way, but to no broker and no service"},
+	{`host/author/build`, `abi(/.*)?`, "a module file is made of sources and a manifest; nothing is run"},
+	{`host/author`, `abi(/.*)?|host/author/build|host/(sandbox|scenario)`, "authors have modules and scenarios, and no host yet"},
 	{`host/internal/testcert`, ``, "certificates for tests"},
 	{`host/.*/?[a-z]+test`, `host/internal/testcert`, "a simulator that shared code with what it tests would share its mistakes"},
-	{`cmd/[a-z-]+/cli`, `host|host/(config|install|pack(/oci)?|provision|queue|scenario|secret|selftest)`, "a command parses its arguments and leaves the rest to the host"},
+	{`cmd/[a-z-]+/cli`, `host|host/author/build|host/(author|config|install|pack(/oci)?|provision|queue|scenario|secret|selftest)`, "a command parses its arguments and leaves the rest to the host"},
 	{`host/(e2e|benchmark|hostile)`, ``, "tests only"},
 	{`host`, `abi(/.*)?|host/(admin|broker|catalog|config|effect|flow|install|ledger|pack|provision|queue|resilient|rest|sandbox|scenario|secret|selftest|store|threatq)`, "the one place that joins; no simulator and no plugin is part of the program"},
 	{`cmd/[a-z-]+`, `cmd/[a-z-]+/cli`, "main only passes on what the process is given"},
 
 	{`plugins/kit/kittest`, `abi(/.*)?|plugins/kit(/.*)?|host/[a-z]+/[a-z]+test`, "test support for plugins plays them against the simulators"},
 	{`plugins/kit(/.*)?`, `abi|abi/guest(/.*)?|plugins/kit(/.*)?`, "a guest is built of the ABI alone, as one of a stranger is"},
+	{`plugins/examples/[a-z-]+/[a-z-]+/module`, `abi/guest|plugins/examples/[a-z-]+/[a-z-]+`, "main only registers its rules"},
+	{`plugins/examples/[a-z-]+/[a-z-]+`, `abi|abi/guest(/jsonvalue)?`, "an example is built of what `plugin new` gives to a stranger"},
 	{`plugins/[a-z-]+/module`, `abi/guest|plugins/[a-z-]+`, "main only registers its rules"},
 	{`plugins/[a-z-]+`, `abi|abi/guest(/.*)?|plugins/kit(/.*)?`, "a guest is built of the ABI alone, as one of a stranger is"},
 
@@ -197,9 +201,12 @@ var tolerated = []string{"fmt", "reflect", "os"}
 func TestGuestsStayLean(t *testing.T) {
 	mains, err := filepath.Glob("../plugins/*/module")
 	require.NoError(t, err)
+	examples, err := filepath.Glob("../plugins/examples/*/*/module")
+	require.NoError(t, err)
 	require.NotEmpty(t, mains)
-	for _, main := range mains {
-		plugin := filepath.Base(filepath.Dir(main))
+	require.NotEmpty(t, examples)
+	for _, main := range append(mains, examples...) {
+		plugin := strings.TrimPrefix(filepath.ToSlash(filepath.Dir(main)), "../plugins/")
 		for _, p := range goList(t, []string{"GOOS=wasip1", "GOARCH=wasm"}, "-deps", moduleRoot+"plugins/"+plugin+"/module") {
 			assert.NotContains(t, fat, p.ImportPath, "%s depends on it", plugin)
 			if strings.HasPrefix(p.ImportPath, moduleRoot) {

@@ -83,8 +83,7 @@ func fingerprint(paths []string) (string, error) {
 	return out.String(), nil
 }
 
-// GoPlugins are the paths that are folders of plugins in Go outside of this
-// project, whose modules lie in them.
+// GoPlugins are those of the paths that are folders of plugins in Go.
 func GoPlugins(paths []string) (dirs []string) {
 	for _, path := range paths {
 		if build.IsGoPlugin(path) {

@@ -20,20 +20,20 @@ func (p *program) watch(ctx context.Context, paths []string, play func(context.C
 		for _, dir := range author.GoPlugins(paths) {
 			built, err := build.Build(ctx, build.Options{Source: dir})
 			if err != nil {
-				p.tell(ctx, err)
+				p.sayUnlessEnded(ctx, err)
 				return
 			}
 			fmt.Fprintln(p.Stderr, built)
 		}
-		p.tell(ctx, play(ctx))
+		p.sayUnlessEnded(ctx, play(ctx))
 		if ctx.Err() == nil {
 			fmt.Fprintln(p.Stderr, "Waiting for a change; Ctrl-C ends.")
 		}
 	})
 }
 
-// tell says what went wrong, unless it was said or the person has ended it.
-func (p *program) tell(ctx context.Context, err error) {
+// sayUnlessEnded says what went wrong, unless it was said or the person has ended it.
+func (p *program) sayUnlessEnded(ctx context.Context, err error) {
 	var ended *exit
 	if errors.As(err, &ended) {
 		err = ended.err
