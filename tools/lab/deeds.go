@@ -25,15 +25,20 @@ func (w *world) addOlderIncidents(n int, of resilienttest.Bulk) (first int64) {
 	return first
 }
 
-// menuItem is a user who chooses a menu item on an object; empty fields are left out.
+// menuItem is a user who chooses one of the host's own menu items.
 func (w *world) menuItem(rule string, on resilienttest.ActionOptions, fields map[string]any) {
+	w.chooseItem("ThreatQ: "+rule, on, fields)
+}
+
+// chooseItem is a user who chooses a menu item on an object; empty fields are left out.
+func (w *world) chooseItem(title string, on resilienttest.ActionOptions, fields map[string]any) {
 	on.MenuItem, on.Fields = true, map[string]any{}
 	for name, value := range fields {
 		if value != "" {
 			on.Fields[name] = value
 		}
 	}
-	w.publish(w.soar.ActionMessage("ThreatQ: "+rule, on))
+	w.publish(w.soar.ActionMessage(title, on))
 }
 
 // syncIncident takes Yes, No or empty, like all that answers a question.

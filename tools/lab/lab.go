@@ -29,6 +29,10 @@ func openLab(ctx context.Context, o options, dir string, out *printer, onEntry f
 		return nil, err
 	}
 	l := &lab{world: w, out: out, limit: o.limit}
+	if err := w.install(o.modules); err != nil {
+		w.close()
+		return nil, err
+	}
 	if l.customized, err = w.customize(ctx, o.host); err != nil {
 		w.close()
 		return nil, err

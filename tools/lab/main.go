@@ -23,6 +23,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -45,7 +46,8 @@ type options struct {
 	host    string // path of the binary
 	dir     string // folder of up, send and show
 	verbose bool
-	empty   bool // up: no host, and a SOAR in which nothing is installed
+	empty   bool  // up: no host, and a SOAR in which nothing is installed
+	modules files // up: module files that are installed besides those of the host
 	limit   time.Duration
 	// tamper changes the end state before it is checked; for tests.
 	tamper func(*world)
@@ -65,9 +67,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("lab", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() { fmt.Fprint(stderr, usage); flags.PrintDefaults() }
-	flags.StringVar(&o.host, "host", filepath.Join("bin", "fn-threatq"), "`path` of the fn-threatq binary")
+	flags.StringVar(&o.host, "host", defaultHost(), "`path` of the fn-threatq binary")
 	flags.StringVar(&o.dir, "dir", defaultDir(), "`folder` of up, in which send and show find it")
 	flags.BoolVar(&o.empty, "empty", false, "up: the simulators alone, with a SOAR in which nothing is installed")
+	flags.Var(&o.modules, "module", "up: a module `file` to install, with its rules and functions in SOAR; may be repeated")
 	flags.BoolVar(&o.verbose, "v", false, "up: show every call in the log")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return 0
@@ -102,6 +105,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exitCode(err, stderr)
 }
 
+// files is a flag that may be repeated.
+type files []string
+
+func (f *files) String() string { return strings.Join(*f, ", ") }
+
+func (f *files) Set(file string) error {
+	*f = append(*f, file)
+	return nil
+}
+
 // exitCode tells the error to the person, if there is one that has not been told.
 func exitCode(err error, stderr io.Writer) int {
 	switch {
@@ -118,6 +131,18 @@ func exitCode(err error, stderr io.Writer) int {
 
 // errReported is the error of what has been printed already.
 var errReported = errors.New("not as expected")
+
+// defaultHost is the binary beside this one, where both were built into bin; else
+// where `make build` puts it.
+func defaultHost() string {
+	if own, err := os.Executable(); err == nil {
+		beside := filepath.Join(filepath.Dir(own), "fn-threatq")
+		if _, err := os.Stat(beside); err == nil {
+			return beside
+		}
+	}
+	return filepath.Join("bin", "fn-threatq")
+}
 
 func defaultDir() string {
 	return filepath.Join(os.TempDir(), fmt.Sprintf("fn-threatq-lab-%d", os.Getuid()))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -137,9 +138,24 @@ var sendables = []sendable{
 		return func() { l.historicalSync(*incident, time.UnixMilli(since["since"].(int64)), yes(*tasks)) }
 	}},
 
+	{"menu-item", "[--artifact ID] [--task ID] [--note ID] [--attachment ID] [--incident ID] TITLE field=value …", func(l *lab, f *deedFlags) func() {
+		on := resilienttest.ActionOptions{}
+		incident := f.incident()
+		f.Int64Var(&on.ArtifactID, "artifact", 0, "")
+		f.Int64Var(&on.TaskID, "task", 0, "")
+		f.Int64Var(&on.NoteID, "note", 0, "")
+		f.Int64Var(&on.AttachmentID, "attachment", 0, "")
+		call := f.rest(`menu-item needs the title of a rule, such as "My Rule", and field=value pairs`)
+		return func() {
+			if on.ArtifactID+on.TaskID+on.NoteID+on.AttachmentID == 0 {
+				on.IncidentID = *incident
+			}
+			l.chooseItem(call.name, on, call.inputs)
+		}
+	}},
 	{"function", "NAME input=value …", func(l *lab, f *deedFlags) func() {
 		call := f.rest("function needs a name and input=value pairs, such as \"threatq_add_indicator indicator_value=198.51.100.7\"")
-		return func() { l.callFunction(call.name, call.inputs) }
+		return func() { l.callFunction(l.functionName(call.name), call.inputs) }
 	}},
 }
 
@@ -158,7 +174,11 @@ func yes(chosen bool) string {
 	return ""
 }
 
-// functionName accepts names with and without what all of them begin with.
-func functionName(name string) string {
+// functionName accepts names of the host's own with and without what all of them
+// begin with.
+func (w *world) functionName(name string) string {
+	if slices.ContainsFunc(w.soar.Functions(), func(f resilienttest.Function) bool { return f.Name == name }) {
+		return name
+	}
 	return "threatq_" + strings.TrimPrefix(strings.ReplaceAll(name, "-", "_"), "threatq_")
 }

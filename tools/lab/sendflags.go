@@ -100,9 +100,10 @@ func (f *deedFlags) parse(args []string) error {
 		return fmt.Errorf("send %s: %w; usage: %s %s", f.of.name, err, f.of.name, f.of.usage)
 	}
 	if f.call != nil {
-		return f.call.read(f.Args())
-	}
-	if f.NArg() > 0 {
+		if err := f.call.read(f.Args()); err != nil {
+			return err
+		}
+	} else if f.NArg() > 0 {
 		return fmt.Errorf("send %s: %q is too much; usage: %s %s", f.of.name, f.Arg(0), f.of.name, f.of.usage)
 	}
 	for _, check := range f.checks {
@@ -117,7 +118,7 @@ func (c *functionCall) read(args []string) error {
 	if len(args) == 0 {
 		return errors.New(c.usage)
 	}
-	c.name = functionName(args[0])
+	c.name = args[0]
 	for _, pair := range args[1:] {
 		name, value, found := strings.Cut(pair, "=")
 		if !found {
