@@ -16,14 +16,14 @@ import (
 // Watch calls do at once, and again whenever files of the paths have changed,
 // until the context ends. A path is as for `plugin test`. Files are looked at in
 // an interval; a change counts once they have stayed the same for another one,
-// because editors write a file in several steps. What do itself writes is no
-// change.
+// because editors write a file in several steps. The module file in the folder of
+// a plugin in Go is made of the others, and is not looked at.
 func Watch(ctx context.Context, paths []string, interval time.Duration, do func()) error {
-	do()
 	seen, err := fingerprint(paths)
 	if err != nil {
 		return err
 	}
+	do()
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for last := seen; ; {
@@ -38,14 +38,11 @@ func Watch(ctx context.Context, paths []string, interval time.Duration, do func(
 		}
 		settled := now == last
 		last = now
-		if !settled || now == seen {
-			continue
+		if settled && now != seen {
+			// What changes while this goes on is a change of its own.
+			seen = now
+			do()
 		}
-		do()
-		if seen, err = fingerprint(paths); err != nil {
-			return err
-		}
-		last = seen
 	}
 }
 
@@ -62,13 +59,14 @@ func fingerprint(paths []string) (string, error) {
 		} else if !info.IsDir() {
 			root = filepath.Dir(root)
 		}
+		made := build.IsGoPlugin(root)
 		err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 			switch {
 			case err != nil:
 				return nil // it went away in between
 			case entry.IsDir() && path != root && strings.HasPrefix(entry.Name(), "."):
 				return fs.SkipDir
-			case entry.IsDir() || !slices.Contains(watched, filepath.Ext(path)):
+			case entry.IsDir() || !slices.Contains(watched, filepath.Ext(path)), made && filepath.Ext(path) == build.Extension:
 				return nil
 			}
 			if info, err := entry.Info(); err == nil {

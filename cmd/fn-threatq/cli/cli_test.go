@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -43,6 +44,10 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	cache = cmp.Or(os.Getenv("FN_THREATQ_TEST_CACHE"), own)
+	if goCache, err := exec.Command("go", "env", "GOCACHE").Output(); err == nil {
+		// Tests have another home, and some build plugins in it.
+		os.Setenv("GOCACHE", strings.TrimSpace(string(goCache)))
+	}
 	testscript.Main(cleaning{m, own}, map[string]func(){"fn-threatq": programMain})
 }
 
