@@ -36,9 +36,6 @@ func (w *world) customize(ctx context.Context, binary string) (string, error) {
 	case err != nil:
 		return "", fmt.Errorf("fn-threatq customize failed (%w):\n%s", err, said.String())
 	}
-	if err := w.customizeStore(ctx); err != nil {
-		return "", err
-	}
 	for _, r := range w.soar.Rules() {
 		if r.Type == 0 {
 			w.soar.AddRule(resilienttest.Rule{Name: r.Name, ObjectType: r.ObjectType, Type: 1, Fields: menuFields[r.Name]})

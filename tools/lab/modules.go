@@ -1,27 +1,21 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 
-	"fn-threatq/host"
 	"fn-threatq/host/author/build"
-	"fn-threatq/host/config"
-	"fn-threatq/host/provision"
 	"fn-threatq/host/sandbox"
 )
 
-// pluginsFolder is the host's store in this world: modules that lie in it are used.
-func (w *world) pluginsFolder() string { return filepath.Join(w.dir, "state", "fn-threatq", "plugins") }
-
-// install puts modules into the host's store.
+// install puts modules into the folder of the host's store: what lies there is
+// used, and customize puts its rules and functions into SOAR.
 func (w *world) install(files []string) error {
 	if len(files) == 0 {
 		return nil
 	}
-	folder := w.pluginsFolder()
+	folder := filepath.Join(w.dir, "state", "fn-threatq", "plugins")
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return err
 	}
@@ -39,30 +33,4 @@ func (w *world) install(files []string) error {
 		}
 	}
 	return nil
-}
-
-// customizeStore puts the rules and functions of the modules in the store into
-// the SOAR, as far as the host's own command has not.
-func (w *world) customizeStore(ctx context.Context) (err error) {
-	if there, _ := filepath.Glob(filepath.Join(w.pluginsFolder(), "*"+build.Extension)); len(there) == 0 {
-		return nil
-	}
-	c, err := config.Load(config.Options{Path: w.config, Environ: w.environment()})
-	if err != nil {
-		return err
-	}
-	customizer, err := host.NewCustomizer(host.Options{Config: c, Modules: os.DirFS(w.pluginsFolder())}, nil)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = customizer.Close(context.WithoutCancel(ctx)) }()
-	there, err := customizer.Read(ctx)
-	if err != nil {
-		return err
-	}
-	plan := customizer.Plan(there, provision.Options{})
-	if err := plan.Conflicts(); err != nil || !plan.Writes() {
-		return err
-	}
-	return customizer.Apply(ctx, plan, there, func([]string) error { return nil })
 }

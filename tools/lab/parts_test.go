@@ -170,6 +170,13 @@ func TestEachThingCanBeSent(t *testing.T) {
 		assert.Contains(t, actions[0].about, "deleted", line)
 		before++
 	}
+	// Any menu item by its title, which may have blanks.
+	do, err := l.deed("menu-item", []string{"--artifact", artifact, "ThreatQ: Sync Indicator", "threatq_indicator_status=Active"})
+	require.NoError(t, err)
+	require.NoError(t, w.during(do))
+	require.Len(t, w.actionsFrom(before), 1)
+	assert.Contains(t, w.actionsFrom(before)[0].about, "threatq_indicator_status=Active")
+	known["menu-item"] = true
 	for _, s := range sendables {
 		assert.True(t, known[s.name], "%s is not tried here", s.name)
 	}
