@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"fn-threatq/host/resilient/resilienttest"
@@ -36,8 +37,10 @@ func (w *world) customize(ctx context.Context, binary string) (string, error) {
 	case err != nil:
 		return "", fmt.Errorf("fn-threatq customize failed (%w):\n%s", err, said.String())
 	}
-	for _, r := range w.soar.Rules() {
-		if r.Type == 0 {
+	rules := w.soar.Rules()
+	for _, r := range rules {
+		isItem := func(other resilienttest.Rule) bool { return other.Name == r.Name && other.Type == 1 }
+		if r.Type == 0 && !slices.ContainsFunc(rules, isItem) {
 			w.soar.AddRule(resilienttest.Rule{Name: r.Name, ObjectType: r.ObjectType, Type: 1, Fields: menuFields[r.Name]})
 		}
 	}

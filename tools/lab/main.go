@@ -4,6 +4,7 @@
 //	go run ./tools/lab up                       the same world, kept until Ctrl-C
 //	go run ./tools/lab send WHAT [flags]        something that a person does in the world of up
 //	go run ./tools/lab show [ID]                what SOAR and ThreatQ hold in the world of up
+//	go run ./tools/lab install FILE             puts a module into the running host of up
 //
 // The world is a SOAR simulator, a ThreatQ simulator and a message broker, all in
 // this process on loopback ports with TLS, and the real host process as a child
@@ -37,6 +38,7 @@ const usage = `usage: lab [flags] COMMAND
   up          run the world until Ctrl-C
   send WHAT   something that a person does in the world of "up"; "send help" lists it
   show [ID]   what SOAR and ThreatQ hold in the world of "up", or of one incident
+  install FILE  put a module into the running host of "up", in place of one of its name
 
 flags:
 `
@@ -96,6 +98,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		err = upEmpty(ctx, o, p)
 	case command == "up" && len(rest) == 1:
 		err = up(ctx, o, p)
+	case command == "install" && len(rest) == 2:
+		if rest[1], err = filepath.Abs(rest[1]); err == nil {
+			err = ask(ctx, o.dir, rest, p)
+		}
 	case command == "show" && len(rest) <= 2, command == "send" && len(rest) > 1:
 		err = ask(ctx, o.dir, rest, p)
 	default:

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,6 +17,8 @@ import (
 
 // readmeBlocks finds the fenced block behind each comment <!-- first-rule: NAME -->.
 var readmeBlocks = regexp.MustCompile("(?s)<!-- first-rule: (\\w+) -->\n```\\w*\n(.*?)```")
+
+var exchanged = regexp.MustCompile(`module exchanged .*module=look-up `)
 
 // TestANewcomersFirstRuleRunsInTheLab does what plugins/README.md says in "Your
 // first rule", word for word, without a network: no module can be downloaded and
@@ -29,7 +32,7 @@ func TestANewcomersFirstRuleRunsInTheLab(t *testing.T) {
 	for _, block := range readmeBlocks.FindAllStringSubmatch(string(text), -1) {
 		blocks[block[1]] = block[2]
 	}
-	for _, name := range []string{"once", "make", "up", "send", "reply"} {
+	for _, name := range []string{"once", "make", "up", "send", "reply", "change"} {
 		require.NotEmpty(t, blocks[name], "the chapter has no block %s", name)
 	}
 	bin := t.TempDir()
@@ -50,7 +53,7 @@ func TestANewcomersFirstRuleRunsInTheLab(t *testing.T) {
 	defer end()
 	up := n.command(ctx, "exec "+blocks["up"])
 	up.Cancel = func() error { return up.Process.Signal(os.Interrupt) }
-	var log bytes.Buffer
+	var log output
 	up.Stdout, up.Stderr = &log, &log
 	require.NoError(t, up.Start())
 	ended := make(chan error, 1)
@@ -66,9 +69,33 @@ func TestANewcomersFirstRuleRunsInTheLab(t *testing.T) {
 	said = n.do(blocks["send"])
 	want := strings.TrimSpace(blocks["reply"])
 	require.Contains(t, strings.Join(strings.Fields(said), " "), want)
+
+	n.do(blocks["change"])
+	require.Eventually(t, func() bool { return exchanged.MatchString(log.String()) }, timeLimit, 20*time.Millisecond,
+		"the host's log: %s", &log)
+	said = n.do(strings.Split(strings.TrimSpace(blocks["send"]), "\n")[2])
+	require.Contains(t, said, "203.0.113.45 is an old friend")
 	t.Logf("from nothing to a rule that answers: %s", time.Since(began).Round(time.Second))
 	end()
 	<-ended
+}
+
+// output is what a program says while it runs.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
 }
 
 // newcomer types into a shell.

@@ -14,6 +14,17 @@ func (l *lab) obey(ctx context.Context, args []string) error {
 	switch {
 	case len(args) == 1 && args[0] == "ping":
 		return nil
+	case len(args) == 2 && args[0] == "install":
+		if err := l.install(args[1:]); err != nil {
+			return err
+		}
+		said, err := l.world.customize(ctx, l.host.cmd.Path)
+		if err != nil {
+			return err
+		}
+		l.out.line("customize: %s", said)
+		l.out.line("The host takes the module within seconds; its log says so.")
+		return nil
 	case len(args) > 0 && args[0] == "show":
 		return l.show(args[1:])
 	case len(args) < 2 || args[0] != "send":
