@@ -70,12 +70,13 @@ func New(o NewOptions) (string, error) {
 }
 
 func (p plugin) check() error {
+	var m *manifest.Manifest
 	text, err := p.render("template/manifest.json")
 	if err == nil {
-		_, err = manifest.Parse(text)
+		m, err = manifest.Parse(text)
 	}
 	switch {
-	case err != nil:
+	case err != nil || m.Name != p.Name:
 		return fmt.Errorf("the name %q: want lower-case words joined by hyphens, such as look-up-artifact", p.Name)
 	case token.IsKeyword(p.Package), slices.Contains([]string{"guest", "main", "vendor"}, p.Package):
 		return fmt.Errorf("the name %q: Go has another use for this word, take one such as %s-rule", p.Name, p.Name)

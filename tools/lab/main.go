@@ -38,7 +38,8 @@ const usage = `usage: lab [flags] COMMAND
   up          run the world until Ctrl-C
   send WHAT   something that a person does in the world of "up"; "send help" lists it
   show [ID]   what SOAR and ThreatQ hold in the world of "up", or of one incident
-  install FILE  put a module into the running host of "up", in place of one of its name
+  install FILE
+              put a module into the running host of "up", in place of one of its name
 
 flags:
 `

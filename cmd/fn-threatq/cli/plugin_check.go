@@ -29,7 +29,7 @@ Exit code: 0, 1 (a module fails), 2 (one could not be checked).`,
 		if len(args) == 0 {
 			return usagef("want a MODULE: a *.wasm file")
 		}
-		var reports []author.CheckReport
+		reports := []author.CheckReport{}
 		failed, unchecked := false, false
 		for _, path := range args {
 			o.Module = path
