@@ -51,5 +51,5 @@ func (d *light) Message() Message {
 	return m
 }
 func (d *light) Reply(context.Context, []byte) error  { return nil }
-func (d *light) Ack(context.Context) error            { return nil }
 func (d *light) Finish(context.Context, []byte) error { return nil }
+func (d *light) Ack(context.Context) error            { return nil }
