@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/fstest"
 	"testing/synctest"
@@ -112,8 +113,8 @@ func TestCopyOfTheLastGoodFileTakesOverFromADamagedOne(t *testing.T) {
 func TestLocalFileThatIsOverwrittenByABadOne(t *testing.T) {
 	l := newLive(t, nil)
 	l.Remember()
+	l.install("one", "1.1.0", "p", version(t, "one", "1.1.0"))
 	path := filepath.Join(l.store.Dir(), "mine.wasm")
-	require.NoError(t, os.MkdirAll(l.store.Dir(), 0o700))
 	require.NoError(t, os.WriteFile(path, version(t, "one", "1.5.0"), 0o600))
 	l.reload()
 	require.Equal(t, "1.5.0", l.uses("one"))
@@ -128,12 +129,12 @@ func TestLocalFileThatIsOverwrittenByABadOne(t *testing.T) {
 	assert.Contains(t, reason, "mine.wasm) is in use instead: ")
 
 	next, _ := l.restart(anything)
-	assert.Equal(t, "1.5.0", next.uses("one"))
+	assert.Equal(t, "1.5.0", next.uses("one"), "the installed one is another")
 	require.NoError(t, os.Remove(path))
 	next.reload()
-	assert.Equal(t, "1.0.0", next.uses("one"))
+	assert.Equal(t, "1.1.0", next.uses("one"))
 	next, _ = l.restart(anything)
-	assert.Equal(t, "1.0.0", next.uses("one"))
+	assert.Equal(t, "1.1.0", next.uses("one"))
 }
 
 func TestModuleLostToAnotherOneChangesNothing(t *testing.T) {
@@ -209,4 +210,72 @@ func TestWatchLeavesAloneWhatACommandHadLookedAt(t *testing.T) {
 		<-ended
 	})
 	assert.Equal(t, 1, tried)
+}
+
+// TestReplacedModuleServesALongActionToItsEnd has hours between the turns of an
+// action, and an exchange: its version is let go of, and comes back for each turn.
+func TestReplacedModuleServesALongActionToItsEnd(t *testing.T) {
+	box := sharedBox(t)
+	s := store.Open(t.TempDir())
+	c, err := catalog.Open(t.Context(), catalog.Options{Box: box, Store: s, Builtin: fstest.MapFS{"one.wasm": {Data: version(t, "one", "1.0.0")}}})
+	require.NoError(t, err)
+	l := &live{c, t, s}
+	next := version(t, "one", "1.1.0")
+	synctest.Test(t, func(t *testing.T) {
+		m := l.Pinned().Find(abi.KindRule, "t_one")
+		turn(t, m)
+		l.install("one", "1.1.0", "", next)
+		_, err := c.Reload(context.Background())
+		require.NoError(t, err)
+		assert.Equal(t, 2, box.Loaded(), "the former one may be wanted again at once")
+		// The file of the former version is gone by now.
+		require.NoError(t, s.Change(func(state *store.State) error { state.Modules["one"].Former = nil; return nil }))
+		for range 3 {
+			time.Sleep(5 * time.Hour)
+			synctest.Wait()
+			assert.Zero(t, box.Loaded(), "nobody wants any")
+			turn(t, m)
+			assert.Equal(t, 1, box.Loaded())
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+	})
+}
+
+// TestNothingStaysLoadedOfWhatWasExchanged lets modules go under load, as often
+// as can be.
+func TestNothingStaysLoadedOfWhatWasExchanged(t *testing.T) {
+	box := sharedBox(t)
+	s := store.Open(t.TempDir())
+	c, err := catalog.Open(t.Context(), catalog.Options{
+		Box: box, Store: s, Idle: time.Millisecond, Builtin: fstest.MapFS{"one.wasm": {Data: version(t, "one", "1.0.0")}},
+	})
+	require.NoError(t, err)
+	l := &live{c, t, s}
+	files := map[string][]byte{"1.1.0": version(t, "one", "1.1.0"), "1.2.0": version(t, "one", "1.2.0")}
+	var group sync.WaitGroup
+	stop := make(chan struct{})
+	for range 3 {
+		group.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				_, _, err := l.Find(abi.KindRule, "t_one").Turn(context.Background(), []byte(`{"v":1,"turn":1}`), time.Now(), 1)
+				assert.NoError(t, err)
+				time.Sleep(time.Millisecond) // so that it is let go of now and then
+			}
+		})
+	}
+	for i := range 6 {
+		number := []string{"1.1.0", "1.2.0"}[i%2]
+		l.install("one", number, "", files[number])
+		_, failed := l.reload()
+		assert.Empty(t, failed)
+	}
+	close(stop)
+	group.Wait()
+	require.Eventually(t, func() bool { return box.Loaded() == 0 }, time.Minute, time.Millisecond)
 }

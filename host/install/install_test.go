@@ -331,3 +331,48 @@ func TestCompare(t *testing.T) {
 		assert.Equal(t, c.want, max(-1, min(1, got)), "%s %s", c.a, c.b)
 	}
 }
+
+// TestWhatWasInstalledIsPutBack: to install the same again is how a person mends
+// a file that was altered.
+func TestWhatWasInstalledIsPutBack(t *testing.T) {
+	in := installer(t)
+	p := makePack(t, "1.0.0", about(t, "sighting", "1.0.0", "threatq GET /api/events"))
+	unsigned := install.PackOptions{AllowUnsigned: true}
+	plan, err := in.Pack(p, unsigned)
+	require.NoError(t, err)
+	require.NoError(t, in.Do(plan))
+	plan, err = in.Pack(p, unsigned)
+	require.NoError(t, err)
+	assert.True(t, plan.Empty())
+
+	digest := p.Modules[0].Digest
+	for name, c := range map[string]struct {
+		path string
+		want string
+	}{
+		"module": {filepath.Join("modules", digest+".wasm"), "repair sighting 1.0.0 (pack sightings) > 1.0.0 (pack sightings)"},
+		"pack":   {filepath.Join("packs", "sightings.ftqpack"), "repair the pack sightings itself, > 1.0.0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(in.Store.Dir(), c.path)
+			good, err := os.ReadFile(path)
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(path, []byte("x"), 0o600))
+			plan, err := in.Pack(p, unsigned)
+			require.NoError(t, err)
+			assert.Equal(t, []string{c.want}, steps(plan))
+			assert.False(t, plan.Empty())
+			require.NoError(t, in.Do(plan))
+			back, err := os.ReadFile(path)
+			require.NoError(t, err)
+			assert.Equal(t, good, back)
+		})
+	}
+
+	plan, err = in.Enable("sighting", false)
+	require.NoError(t, err)
+	require.NoError(t, in.Do(plan))
+	plan, err = in.Pack(makePack(t, "1.1.0", about(t, "sighting", "1.1.0")), unsigned)
+	require.NoError(t, err)
+	assert.Contains(t, strings.Join(plan.Warnings, "\n"), "module sighting is disabled and stays so")
+}
