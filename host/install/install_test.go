@@ -1,9 +1,14 @@
 package install_test
 
 import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -375,4 +380,45 @@ func TestWhatWasInstalledIsPutBack(t *testing.T) {
 	plan, err = in.Pack(makePack(t, "1.1.0", about(t, "sighting", "1.1.0")), unsigned)
 	require.NoError(t, err)
 	assert.Contains(t, strings.Join(plan.Warnings, "\n"), "module sighting is disabled and stays so")
+}
+
+// entries are the files of a pack in their order.
+func entries(t *testing.T, p *pack.Pack) (names []string, texts map[string][]byte) {
+	t.Helper()
+	unzipped, err := gzip.NewReader(bytes.NewReader(p.Bytes()))
+	require.NoError(t, err)
+	texts = map[string][]byte{}
+	for archive := tar.NewReader(unzipped); ; {
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return names, texts
+		}
+		require.NoError(t, err)
+		names = append(names, header.Name)
+		texts[header.Name], err = io.ReadAll(archive)
+		require.NoError(t, err)
+	}
+}
+
+func TestWrongSignatureIsNeverAccepted(t *testing.T) {
+	in, by := installer(t), newSigner(t)
+	const signature = "pack.json.minisig"
+	_, signed := entries(t, by.sign(t, makePack(t, "1.0.0", about(t, "sighting", "1.0.0"))))
+	names, texts := entries(t, by.sign(t, makePack(t, "1.1.0", about(t, "sighting", "1.1.0", "threatq DELETE /api/events/{id}"))))
+	texts[signature] = signed[signature]
+	var raw bytes.Buffer
+	zipped := gzip.NewWriter(&raw)
+	archive := tar.NewWriter(zipped)
+	for _, name := range names {
+		require.NoError(t, archive.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(texts[name]))}))
+		_, err := archive.Write(texts[name])
+		require.NoError(t, err)
+	}
+	require.NoError(t, errors.Join(archive.Close(), zipped.Close()))
+	forged, err := pack.Read(raw.Bytes())
+	require.NoError(t, err, "its files are as its listing says")
+	for _, allow := range []bool{false, true} {
+		_, err := in.Pack(forged, install.PackOptions{Keys: []pack.Key{by.key}, AllowUnsigned: allow})
+		require.ErrorIs(t, err, pack.ErrSignature, "allowed unsigned: %t", allow)
+	}
 }
