@@ -191,7 +191,11 @@ func (t *Told) add(step install.Step, modules []catalog.Status) {
 }
 
 // runningModules are those of an app that runs.
-type runningModules struct{ app *App }
+type runningModules struct {
+	app *App
+	// run ends when the app is to stop.
+	run context.Context
+}
 
 func (r runningModules) Modules(context.Context) ([]catalog.Status, error) {
 	return r.app.catalog.Status(), nil
@@ -201,7 +205,10 @@ func (r runningModules) ReloadModules(ctx context.Context) (done admin.Reloaded,
 	// The app is not closed while it reloads.
 	r.app.reloading.Lock()
 	defer r.app.reloading.Unlock()
-	if r.app.closed {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(r.run, cancel)()
+	if r.app.closed || r.run.Err() != nil {
 		return done, errors.New("the host stops; the next start uses what was changed")
 	}
 	if done.Changes, err = r.app.catalog.Reload(ctx); err != nil {

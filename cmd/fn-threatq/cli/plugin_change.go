@@ -126,8 +126,8 @@ func (p *program) pluginListCommand() *cobra.Command {
   quarantined  put aside for a while, as it kept failing by its own fault
 
 The states are those of the running host; when none runs, those that the next
-start finds, before it tries anything. Modules can also be put by hand, as *.wasm files, into the folder that is named
-below the list.`,
+start finds, before it tries anything. Modules can also be put by hand, as *.wasm
+files, into the folder that is named below the list.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return p.withModules(c.Context(), stateDir, func(ctx context.Context, m *host.Modules) error {
