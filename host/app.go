@@ -264,6 +264,7 @@ func (a *App) Run(ctx context.Context) error {
 		return err
 	}
 	a.record = record
+	a.catalog.Remember()
 	defer func() {
 		if err := record.Close(); err != nil {
 			a.log.Warn("the ledger was not closed in order", "error", err)

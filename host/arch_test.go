@@ -59,7 +59,7 @@ var directions = []struct{ of, may, reason string }{
 	{`abi/.*`, `abi(/.*)?`, "what modules are built and tested with knows nothing of this host"},
 
 	{`host/(broker|ledger|secret)`, ``, "each is one thought, and is exchanged or tested alone"},
-	{`host/admin`, `host/ledger`, "the control socket shows what the ledger keeps; the host gives it what it can do"},
+	{`host/admin`, `host/(catalog|ledger)`, "the control socket shows what the ledger keeps and how it stands with the modules; the host gives it what it can do"},
 	{`host/config`, `host/secret`, "the configuration holds secrets; it knows nothing of those it configures"},
 	{`host/rest`, `abi`, "one HTTP exchange, the same for both services"},
 	{`host/(resilient|threatq)`, `abi|host/rest`, "a client knows its own service and no other"},

@@ -3,11 +3,13 @@ package host
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 
 	"fn-threatq/abi/manifest"
+	"fn-threatq/host/admin"
 	"fn-threatq/host/catalog"
 	"fn-threatq/host/install"
 	"fn-threatq/host/pack"
@@ -17,8 +19,9 @@ import (
 )
 
 // Modules is what the command line sees and changes of the installed modules.
-// A host that runs takes changes over by itself.
+// A host that runs takes changes over by itself, or at once by Tell.
 type Modules struct {
+	stateDir  string
 	store     *store.Store
 	installer *install.Installer
 	box       *sandbox.Sandbox
@@ -70,8 +73,8 @@ func OpenModules(ctx context.Context, cacheDir, stateDir string) (*Modules, erro
 	if err != nil {
 		return nil, err
 	}
-	m := &Modules{store: s, box: box, trial: Trial{CacheDir: cache, Store: s}}
-	if m.catalog, err = catalog.Open(ctx, catalog.Options{Box: box, Store: s}); err != nil {
+	m := &Modules{stateDir: a.o.StateDir, store: s, box: box, trial: Trial{CacheDir: cache, Store: s}}
+	if m.catalog, err = catalog.Open(ctx, catalog.Options{Store: s}); err != nil {
 		return nil, errors.Join(err, box.Close(ctx))
 	}
 	m.installer = &install.Installer{Store: s}
@@ -109,8 +112,111 @@ func (m *Modules) Close(ctx context.Context) error { return m.box.Close(ctx) }
 // Folder is where modules can be put by hand.
 func (m *Modules) Folder() string { return m.store.Dir() }
 
-// Status tells of each installed module.
-func (m *Modules) Status() []catalog.Status { return m.catalog.Status() }
+// Status tells of each installed module: what the host says that runs on the
+// folder, else what the next one finds.
+func (m *Modules) Status(ctx context.Context) (status []catalog.Status, running bool, err error) {
+	client, err := m.host()
+	if client == nil {
+		return m.catalog.Status(), false, err
+	}
+	status, err = client.Modules(ctx)
+	return status, true, err
+}
+
+// host is the one that runs on the folder, or nil.
+func (m *Modules) host() (*admin.Client, error) {
+	client, err := admin.Dial(filepath.Join(m.stateDir, admin.SocketName))
+	if errors.Is(err, admin.ErrNoHost) {
+		return nil, nil
+	}
+	return client, err
+}
+
+// Told is what the running host has made of a change.
+type Told struct {
+	// Running: there is a host on the folder.
+	Running bool
+	// Done says it for each module, in words; Refused are those that the host does
+	// not use as the change wants it.
+	Done, Refused []string
+}
+
+// Tell has the running host take a change over, and says what it did.
+func (m *Modules) Tell(ctx context.Context, p *install.Plan) (told Told, err error) {
+	client, err := m.host()
+	if client == nil {
+		return Told{}, err
+	}
+	told.Running = true
+	done, err := client.ReloadModules(ctx)
+	if err != nil {
+		return told, err
+	}
+	for _, step := range p.Steps {
+		told.add(step, done.Modules)
+	}
+	return told, nil
+}
+
+// add compares a step with how it stands with its module now.
+func (t *Told) add(step install.Step, modules []catalog.Status) {
+	var now catalog.Status
+	for _, s := range modules {
+		if s.Name == step.Module {
+			now = s
+		}
+	}
+	used := fmt.Sprintf("%s (%s)", now.Version, now.Origin)
+	done := func(format string, args ...any) { t.Done = append(t.Done, fmt.Sprintf(format, args...)) }
+	switch {
+	case step.To == "" || step.Do == install.Disable:
+		if now.InUse {
+			done("the running host uses %s %s now", step.Module, used)
+		} else {
+			done("the running host has no actions for %s any more", step.Module)
+		}
+	case now.State == catalog.Disabled:
+		done("%s is disabled in the running host", step.Module)
+	case now.InUse && used == step.To && now.State != catalog.Failed && now.State != catalog.Tampered:
+		done("the running host uses %s %s now", step.Module, step.To)
+	case now.InUse && now.State != catalog.Failed && now.State != catalog.Tampered:
+		done("the running host uses %s %s all the same, which comes before it", step.Module, used)
+	default:
+		refusal := fmt.Sprintf("the running host refused %s %s", step.Module, step.To)
+		if now.Reason != "" {
+			refusal += ": " + now.Reason
+		}
+		t.Refused = append(t.Refused, refusal)
+	}
+}
+
+// runningModules are those of an app that runs.
+type runningModules struct {
+	app *App
+	// run ends when the app is to stop.
+	run context.Context
+}
+
+func (r runningModules) Modules(context.Context) ([]catalog.Status, error) {
+	return r.app.catalog.Status(), nil
+}
+
+func (r runningModules) ReloadModules(ctx context.Context) (done admin.Reloaded, err error) {
+	// The app is not closed while it reloads.
+	r.app.reloading.Lock()
+	defer r.app.reloading.Unlock()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(r.run, cancel)()
+	if r.app.closed || r.run.Err() != nil {
+		return done, errors.New("the host stops; the next start uses what was changed")
+	}
+	if done.Changes, err = r.app.catalog.Reload(ctx); err != nil {
+		return done, err
+	}
+	done.Modules = r.app.catalog.Status()
+	return done, nil
+}
 
 // Packs are the installed packs by name.
 func (m *Modules) Packs() (map[string]*store.Pack, error) {

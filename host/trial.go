@@ -1,11 +1,13 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"fn-threatq/host/catalog"
@@ -40,7 +42,10 @@ func (t Trial) Of(ctx context.Context, c catalog.Candidate) error {
 			if err != nil {
 				return fmt.Errorf("pack %s: %w", c.Pack, err)
 			}
-			scenarios = p.Scenarios(c.Manifest.Name)
+			// Another version of the pack has scenarios for another version of the module.
+			if slices.ContainsFunc(p.Modules, func(m pack.Module) bool { return bytes.Equal(m.Bytes, c.File) }) {
+				scenarios = p.Scenarios(c.Manifest.Name)
+			}
 		}
 	}
 	return t.Run(ctx, c.Manifest.Name, c.File, scenarios)

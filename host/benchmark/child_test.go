@@ -70,6 +70,7 @@ func runChild() int {
 type child struct {
 	b     *testing.B
 	cmd   *exec.Cmd
+	state string // its folder
 	ready chan struct{}
 	ended chan struct{}
 
@@ -106,7 +107,9 @@ func (w *world) start(b *testing.B, o options) *child {
 	}
 	c := &child{b: b, ready: make(chan struct{}), ended: make(chan struct{}), at: map[string]time.Time{}}
 	c.cmd = exec.Command(os.Args[0])
-	c.cmd.Env = append(os.Environ(), childConfig+"="+w.appConfig(b, o.settings), childModules+"="+o.modules, childCache+"="+o.cache)
+	path := w.appConfig(b, o.settings)
+	c.state = filepath.Dir(path)
+	c.cmd.Env = append(os.Environ(), childConfig+"="+path, childModules+"="+o.modules, childCache+"="+o.cache)
 	stderr, err := c.cmd.StderrPipe()
 	require.NoError(b, err)
 	c.at["start"] = time.Now()

@@ -19,6 +19,13 @@ import (
 var shared struct{ modules, cache string }
 
 func TestMain(m *testing.M) {
+	if os.Getenv(childIdle) != "" {
+		if err := runIdle(); err != nil {
+			fmt.Fprintln(os.Stderr, "benchmark:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if os.Getenv(childConfig) != "" {
 		os.Exit(runChild())
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 
 	"fn-threatq/abi/manifest"
@@ -17,9 +16,11 @@ import (
 // kind is where a candidate lies.
 type kind int
 
-// The kinds; the higher wins.
+// The kinds; the higher wins. A good one is the copy of what a host has used
+// last, for when the higher ones cannot be used.
 const (
 	built kind = iota
+	good
 	stored
 	local
 )
@@ -37,10 +38,23 @@ type candidate struct {
 	pack string
 	// digest of the file; empty for built-in ones, which do not change.
 	digest string
+	// fetch reads the file; nil for built-in ones and once it was called.
+	fetch func() ([]byte, error)
 	// text is the file; nil for built-in ones, which are read when wanted.
 	text []byte
 	// unfit is why it cannot be used.
 	unfit error
+}
+
+// look reads the file, once.
+func (c *candidate) look() {
+	if c.fetch == nil {
+		return
+	}
+	c.text, c.unfit = c.fetch()
+	if c.fetch = nil; c.unfit == nil {
+		c.inspect()
+	}
 }
 
 // same says that two candidates are one file.
@@ -50,10 +64,18 @@ func (c *candidate) same(other *candidate) bool {
 
 // where names the candidate in errors.
 func (c *candidate) where() string {
-	if c.kind == stored {
+	if c.kind == stored || c.kind == good {
 		return fmt.Sprintf("module %s %s (%s)", c.name, c.version, c.origin)
 	}
 	return "module file " + c.file
+}
+
+// label is its version with its origin.
+func (c *candidate) label() string {
+	if c.version == "" {
+		return c.origin
+	}
+	return c.version + " (" + c.origin + ")"
 }
 
 func digestOf(text []byte) string {
@@ -105,18 +127,17 @@ func storedCandidates(s *store.Store, state *store.State) (found []*candidate) {
 			if v.Pack != "" {
 				c.origin = "pack " + v.Pack
 			}
-			if c.text, c.unfit = s.Module(v.Digest); c.unfit == nil {
-				c.inspect()
-			}
+			c.fetch = func() ([]byte, error) { return s.Module(v.Digest) }
 			found = append(found, c)
 		}
 	}
 	return found
 }
 
-// localCandidates are the files that lie in the store's folder. Without a
-// manifest a file has no name, and its path stands for it.
-func localCandidates(s *store.Store) ([]*candidate, error) {
+// localCandidates are the files that lie in the store's folder. A file without a
+// manifest has the name of the module that was there before, by paths; for want of
+// one its path stands for it.
+func localCandidates(s *store.Store, names map[string]string) ([]*candidate, error) {
 	paths, err := s.Local()
 	if err != nil {
 		return nil, err
@@ -124,9 +145,12 @@ func localCandidates(s *store.Store) ([]*candidate, error) {
 	var found []*candidate
 	for _, path := range paths {
 		c := &candidate{kind: local, name: path, origin: "file " + path, file: path}
-		if c.text, c.unfit = os.ReadFile(path); c.unfit == nil {
+		if c.text, c.unfit = s.ReadLocal(path); c.unfit == nil {
 			c.digest = digestOf(c.text)
 			c.inspect()
+		}
+		if name := names[path]; name != "" && c.manifest == nil {
+			c.name = name
 		}
 		if c.manifest != nil {
 			if i := slices.IndexFunc(found, func(o *candidate) bool { return o.name == c.manifest.Name }); i >= 0 {
@@ -140,12 +164,22 @@ func localCandidates(s *store.Store) ([]*candidate, error) {
 	return found, nil
 }
 
+// goodCandidates are the copies of what was used last.
+func goodCandidates(s *store.Store, used map[string]store.Good) (found []*candidate) {
+	for name, g := range used {
+		c := &candidate{kind: good, name: name, version: g.Version.Version, file: g.File, pack: g.Pack, digest: g.Digest, origin: "copy of the last good one"}
+		c.fetch = func() ([]byte, error) { return s.GoodFile(g.Digest) }
+		found = append(found, c)
+	}
+	return found
+}
+
 func (c *candidate) inspect() {
 	m, err := sandbox.Inspect(c.text)
 	switch {
 	case err != nil:
 		c.unfit = err
-	case c.kind == stored && m.Name != c.name:
+	case c.kind != local && m.Name != c.name:
 		c.unfit = fmt.Errorf("it is the module %s", m.Name)
 	default:
 		c.manifest = m
@@ -158,10 +192,18 @@ func byName(all []*candidate) map[string][]*candidate {
 	for _, c := range all {
 		names[c.name] = append(names[c.name], c)
 	}
-	for _, candidates := range names {
+	for name, candidates := range names {
 		slices.SortStableFunc(candidates, func(a, b *candidate) int {
 			return int(b.kind - a.kind)
 		})
+		// A copy is for when the file is bad, not for when somebody took it away.
+		if candidates[0].kind == good {
+			if candidates = candidates[1:]; len(candidates) == 0 {
+				delete(names, name)
+				continue
+			}
+			names[name] = candidates
+		}
 	}
 	return names
 }

@@ -19,6 +19,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -49,7 +50,7 @@ var ErrNoModules = errors.New("no modules are built in: run `make plugins`, then
 // Options of a catalog.
 type Options struct {
 	// Box runs the modules. It is closed by whoever made it, after the catalog
-	// is no longer used.
+	// is no longer used. Nil for a catalog that is only looked at: nothing is tried.
 	Box *sandbox.Sandbox
 	// Builtin holds *.wasm files; nil for those in the program.
 	Builtin fs.FS
@@ -80,6 +81,12 @@ type Catalog struct {
 	table atomic.Pointer[table]
 	// reload is held while a new table is made.
 	reload sync.Mutex
+	// told are the errors of the last reload, which are not logged twice.
+	told map[string]bool
+	// remembers what is in use; guarded by reload.
+	remembers bool
+	// seen is the fingerprint of the store that is in use.
+	seen atomic.Pointer[string]
 }
 
 // table is one set of modules.
@@ -88,6 +95,12 @@ type table struct {
 	// routes by kind, then by routing name.
 	routes map[string]map[string]*Module
 	status []Status
+	// missing says why nothing takes an action, by kind, then by routing name.
+	missing map[string]map[string]string
+	// disabled modules by name.
+	disabled map[string]bool
+	// good are the files to remember.
+	good map[string]store.Good
 }
 
 // Load installs all *.wasm files of a folder, and nothing else ever. One bad
@@ -117,6 +130,35 @@ func Open(ctx context.Context, o Options) (*Catalog, error) {
 	return c, nil
 }
 
+// Remember notes in the store what is in use, now and after each reload, so that
+// the next host has it too. Only the one host that runs on a state folder does.
+func (c *Catalog) Remember() {
+	c.reload.Lock()
+	defer c.reload.Unlock()
+	c.remembers = true
+	c.note()
+}
+
+// note writes what is in use; reload is held.
+func (c *Catalog) note() {
+	if !c.remembers || c.o.Store == nil {
+		return
+	}
+	t, had, files := c.table.Load(), c.o.Store.Good(), map[string][]byte{}
+	if maps.Equal(t.good, had) {
+		return
+	}
+	for _, m := range t.modules {
+		name, digest := m.manifest.Name, m.from.digest
+		if digest != "" && t.good[name].Digest == digest && had[name].Digest != digest {
+			files[digest] = m.from.text
+		}
+	}
+	if err := c.o.Store.SetGood(t.good, files); err != nil {
+		c.o.Logger.Warn("which modules are in use could not be noted; the next start tries them anew", "error", err)
+	}
+}
+
 // Try loads each module that is not loaded yet and lets go of it again, so that
 // a module that cannot be used is known, and what was compiled is kept on disk,
 // before an action wants it.
@@ -135,17 +177,43 @@ func (c *Catalog) Try(ctx context.Context) error {
 
 // Find returns the module that takes an action, or nil. An action that keeps it
 // is played to its end by it, whatever is installed meanwhile.
-func (c *Catalog) Find(kind, name string) flow.Module {
-	if m, ok := c.table.Load().routes[kind][name]; ok {
-		return m
-	}
-	return nil
-}
+func (c *Catalog) Find(kind, name string) flow.Module { return c.Pinned().Find(kind, name) }
 
 // Names lists the display names of the rules, or the API names of the
 // functions, that are installed.
-func (c *Catalog) Names(kind string) (names []string) {
-	for _, m := range c.Modules() {
+func (c *Catalog) Names(kind string) []string { return c.Pinned().Names(kind) }
+
+// Pinned are the modules that are in use now. What is installed later does not
+// change them, but for one thing: a module that a person disables takes no more
+// actions, sub-actions of what runs for hours included.
+func (c *Catalog) Pinned() flow.Modules { return view{c, c.table.Load()} }
+
+// Absent is why Find returns nil.
+func (c *Catalog) Absent(kind, name string) string { return c.table.Load().missing[kind][name] }
+
+// view is a catalog at one moment.
+type view struct {
+	catalog *Catalog
+	table   *table
+}
+
+func (v view) Find(kind, name string) flow.Module {
+	m, ok := v.table.routes[kind][name]
+	if !ok || v.catalog.table.Load().disabled[m.manifest.Name] {
+		return nil
+	}
+	return m
+}
+
+func (v view) Absent(kind, name string) string {
+	if m, ok := v.table.routes[kind][name]; ok {
+		return disabledText(m.manifest.Name)
+	}
+	return v.table.missing[kind][name]
+}
+
+func (v view) Names(kind string) (names []string) {
+	for _, m := range v.table.modules {
 		rules, functions := handled(m.manifest)
 		if kind == abi.KindFunction {
 			names = append(names, functions...)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 
@@ -18,9 +19,10 @@ type Change struct {
 	// From and To are versions with their origins; empty where there is none.
 	From string `json:"from,omitempty"`
 	To   string `json:"to,omitempty"`
-	// Err is why a candidate is not used; then nothing changed, or the next best
-	// was taken.
-	Err error `json:"-"`
+	// Err is why a candidate is not used, and Failed the same in words; then
+	// nothing changed, or the next best was taken.
+	Err    error  `json:"-"`
+	Failed string `json:"failed,omitempty"`
 }
 
 // Reload looks at all candidates again and exchanges what is in use. It returns
@@ -29,6 +31,11 @@ type Change struct {
 func (c *Catalog) Reload(ctx context.Context) ([]Change, error) {
 	c.reload.Lock()
 	defer c.reload.Unlock()
+	// What changes from here on is for the next one.
+	seen := c.fingerprint()
+	c.seen.Store(&seen)
+	old := c.table.Load()
+	used := map[string]store.Good{}
 	all, err := builtinCandidates(c.o.Builtin)
 	if err != nil {
 		return nil, err
@@ -38,21 +45,31 @@ func (c *Catalog) Reload(ctx context.Context) ([]Change, error) {
 		if state, err = c.o.Store.State(); err != nil {
 			return nil, err
 		}
+		used = c.o.Store.Good()
 		all = append(all, storedCandidates(c.o.Store, state)...)
-		files, err := localCandidates(c.o.Store)
+		all = append(all, goodCandidates(c.o.Store, used)...)
+		files, err := localCandidates(c.o.Store, old.paths(used))
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, files...)
 	}
-	old := c.table.Load()
-	r := &round{catalog: c, old: old, first: len(old.modules) == 0 && len(old.status) == 0, state: state, candidates: byName(all)}
+	r := &round{catalog: c, old: old, first: len(old.modules) == 0 && len(old.status) == 0, state: state, good: used, candidates: byName(all)}
+	for _, candidates := range r.candidates {
+		best := candidates[0]
+		best.look()
+		if m := r.former(best.name); m != nil && m.from.same(best) {
+			best.text = nil // it is held already
+		}
+	}
 	fresh, err := r.table(ctx, all)
 	if err != nil {
-		r.discard(ctx)
+		r.discard()
 		return nil, err
 	}
+	r.remember(fresh)
 	c.table.Store(fresh)
+	c.note()
 	for _, m := range old.modules {
 		if !slices.Contains(fresh.modules, m) {
 			m.retire()
@@ -68,6 +85,7 @@ type round struct {
 	old        *table
 	first      bool
 	state      *store.State
+	good       map[string]store.Good
 	candidates map[string][]*candidate
 	changes    []Change
 	// loaded are the modules that were loaded for this round.
@@ -76,7 +94,11 @@ type round struct {
 
 // table makes the set of modules that will be in use.
 func (r *round) table(ctx context.Context, all []*candidate) (*table, error) {
-	t := &table{routes: map[string]map[string]*Module{abi.KindRule: {}, abi.KindFunction: {}}}
+	t := &table{
+		routes:   map[string]map[string]*Module{abi.KindRule: {}, abi.KindFunction: {}},
+		missing:  map[string]map[string]string{abi.KindRule: {}, abi.KindFunction: {}},
+		disabled: map[string]bool{},
+	}
 	chosen := map[string]*Module{}
 	// Those that stay as they are come first: a newcomer that wants their routes
 	// is what is wrong then.
@@ -105,6 +127,10 @@ func (r *round) table(ctx context.Context, all []*candidate) (*table, error) {
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
+			if m != nil && chosen[name] == nil {
+				// Another one has taken its routes, in the same change.
+				return nil, fmt.Errorf("module %s would be lost, so that nothing was changed: %w", name, r.candidates[name][0].unfit)
+			}
 		}
 	}
 	for _, c := range all {
@@ -114,7 +140,9 @@ func (r *round) table(ctx context.Context, all []*candidate) (*table, error) {
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		t.status = append(t.status, r.status(name, chosen[name]))
+		s := r.status(name, chosen[name])
+		t.status = append(t.status, s)
+		t.miss(s)
 	}
 	r.compare(names, chosen)
 	return t, nil
@@ -150,18 +178,44 @@ func (r *round) choose(ctx context.Context, t *table, name string) *Module {
 		if err == nil {
 			return m
 		}
-		r.changes = append(r.changes, Change{Module: name, To: c.version + " (" + c.origin + ")", Err: fmt.Errorf("%s cannot be used: %w", c.where(), err)})
 		c.unfit = err
-		if i == 0 && former != nil && t.add(former) == nil {
-			return former
+		err = fmt.Errorf("%s cannot be used: %w", c.where(), err)
+		r.changes = append(r.changes, Change{Module: name, To: c.label(), Err: err, Failed: err.Error()})
+		switch {
+		case i > 0:
+		case former != nil:
+			if t.add(former) == nil {
+				return former
+			}
+		default:
+			if m := r.lastGood(ctx, t, name); m != nil {
+				return m
+			}
 		}
 	}
 	return nil
 }
 
+// lastGood is the module that the host before this one used last, or nil.
+func (r *round) lastGood(ctx context.Context, t *table, name string) *Module {
+	for _, c := range r.candidates[name][1:] {
+		if r.tried(c) && c.kind != built {
+			if m, err := r.try(ctx, t, c); err == nil {
+				return m
+			}
+		}
+	}
+	return nil
+}
+
+// tried says that a host has tried and used the file.
+func (r *round) tried(c *candidate) bool {
+	return c.kind == built || c.digest == r.good[c.name].Digest
+}
+
 // try makes a module of a candidate, and tries it where others are in use.
 func (r *round) try(ctx context.Context, t *table, c *candidate) (*Module, error) {
-	if c.unfit != nil {
+	if c.look(); c.unfit != nil {
 		return nil, c.unfit
 	}
 	permits, err := manifest.NewPermits(c.manifest.Calls)
@@ -172,7 +226,8 @@ func (r *round) try(ctx context.Context, t *table, c *candidate) (*Module, error
 	if err := t.clash(m); err != nil {
 		return nil, err
 	}
-	if !r.first {
+	// A start is quick: what was used before is loaded when an action wants it.
+	if r.catalog.o.Box != nil && !(r.first && r.tried(c)) {
 		if err := m.check(ctx); err != nil {
 			return nil, err
 		}
@@ -191,8 +246,24 @@ func (r *round) try(ctx context.Context, t *table, c *candidate) (*Module, error
 	return m, t.add(m)
 }
 
+// paths are the names of the local modules by their paths.
+func (t *table) paths(used map[string]store.Good) map[string]string {
+	names := map[string]string{}
+	for name, g := range used {
+		if g.File != "" {
+			names[g.File] = name
+		}
+	}
+	for _, m := range t.modules {
+		if m.from.kind != built && m.from.file != "" {
+			names[m.from.file] = m.manifest.Name
+		}
+	}
+	return names
+}
+
 // discard lets go of what was loaded in vain.
-func (r *round) discard(context.Context) {
+func (r *round) discard() {
 	for _, m := range r.loaded {
 		m.retire()
 	}
@@ -247,8 +318,12 @@ func (r *round) status(name string, used *Module) Status {
 			s.State = Tampered
 		}
 		s.Reason = best.unfit.Error()
-		if used != nil {
-			s.Reason = fmt.Sprintf("%s (%s) is in use instead: %s", used.manifest.Version, used.from.origin, s.Reason)
+		switch {
+		case used == nil:
+		case used.from.same(best):
+			s.Reason = "what was read of it before stays in use: " + s.Reason
+		default:
+			s.Reason = fmt.Sprintf("%s is in use instead: %s", used.text(), s.Reason)
 		}
 	case used != nil:
 		s.State, s.Reason = standing(used.from, newestOf(candidates, r.state.Modules[name]))
@@ -279,14 +354,40 @@ func (m *Module) text() string {
 	if m == nil {
 		return ""
 	}
-	return m.manifest.Version + " (" + m.from.origin + ")"
+	return m.from.label()
+}
+
+// remember lists what is in use, for the next host.
+func (r *round) remember(t *table) {
+	t.good = map[string]store.Good{}
+	for name, g := range r.good {
+		if r.disabled(name) {
+			t.good[name] = g
+		}
+	}
+	for _, m := range t.modules {
+		c := m.from
+		if c.kind != built {
+			t.good[c.name] = store.Good{Version: store.Version{Version: c.version, Digest: c.digest, Pack: c.pack}, File: c.file}
+		} else if g, ok := r.good[c.name]; ok && len(r.candidates[c.name]) > 1 {
+			// Something better is there and cannot be used: it may be mended.
+			t.good[c.name] = g
+		}
+	}
 }
 
 func (r *round) log() {
+	told := r.catalog.told
+	r.catalog.told = map[string]bool{}
 	for _, c := range r.changes {
 		switch {
 		case c.Err != nil:
-			r.catalog.o.Logger.Error("a module cannot be used; what was in use stays", "module", c.Module, "error", c.Err)
+			level := slog.LevelError
+			if told[c.Failed] {
+				level = slog.LevelDebug
+			}
+			r.catalog.told[c.Failed] = true
+			r.catalog.o.Logger.Log(context.Background(), level, "a module cannot be used; what was in use stays", "module", c.Module, "error", c.Err)
 		case !r.first:
 			r.catalog.o.Logger.Info("module exchanged", "module", c.Module, "from", c.From, "to", c.To)
 		}

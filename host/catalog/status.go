@@ -1,6 +1,9 @@
 package catalog
 
 import (
+	"fmt"
+
+	"fn-threatq/abi"
 	"fn-threatq/abi/manifest"
 	"fn-threatq/host/install"
 	"fn-threatq/host/store"
@@ -11,6 +14,8 @@ type State string
 
 // The states. The first that applies counts.
 const (
+	// Disabled: it takes no actions because a person said so.
+	Disabled State = "disabled"
 	// Tampered: the file is not the one that was installed.
 	Tampered State = "tampered"
 	// Failed: it cannot be used for another reason.
@@ -18,8 +23,6 @@ const (
 	// Quarantined: it is in use, but was put aside for a while because it kept
 	// failing by its own fault.
 	Quarantined State = "quarantined"
-	// Disabled: it takes no actions because a person said so.
-	Disabled State = "disabled"
 	// Outdated: it is in use, and a newer version is at hand.
 	Outdated State = "outdated"
 	// Local: it is in use, and neither built in nor from a pack.
@@ -55,6 +58,30 @@ func (s *Status) describe(c *candidate) {
 	if c.manifest != nil {
 		s.Rules, s.Functions = handled(c.manifest)
 	}
+}
+
+// miss notes what a module would handle that takes no actions.
+func (t *table) miss(s Status) {
+	if s.State == Disabled {
+		t.disabled[s.Name] = true
+	}
+	if s.InUse || s.Manifest == nil {
+		return
+	}
+	why := disabledText(s.Name)
+	if s.State != Disabled {
+		why = fmt.Sprintf("the module %s cannot be used: %s", s.Name, s.Reason)
+	}
+	for _, r := range s.Manifest.Rules {
+		t.missing[abi.KindRule][manifest.RoutingName(r.Title)] = why
+	}
+	for _, f := range s.Manifest.Functions {
+		t.missing[abi.KindFunction][f.Name] = why
+	}
+}
+
+func disabledText(module string) string {
+	return fmt.Sprintf("the module %s is disabled (`fn-threatq plugin enable %s` ends that)", module, module)
 }
 
 func handled(m *manifest.Manifest) (rules, functions []string) {

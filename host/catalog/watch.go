@@ -19,8 +19,7 @@ func (c *Catalog) Watch(ctx context.Context, interval time.Duration) {
 	}
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
-	seen := c.fingerprint()
-	last := seen
+	last := *c.seen.Load()
 	for {
 		select {
 		case <-ctx.Done():
@@ -30,10 +29,10 @@ func (c *Catalog) Watch(ctx context.Context, interval time.Duration) {
 		now := c.fingerprint()
 		settled := now == last
 		last = now
-		if !settled || now == seen {
+		// A command may have had it looked at meanwhile.
+		if !settled || now == *c.seen.Load() {
 			continue
 		}
-		seen = now
 		if _, err := c.Reload(ctx); err != nil && ctx.Err() == nil {
 			c.o.Logger.Error("the modules could not be looked at again; those in use stay", "error", err)
 		}
@@ -42,9 +41,13 @@ func (c *Catalog) Watch(ctx context.Context, interval time.Duration) {
 
 // fingerprint changes when a file of the store does.
 func (c *Catalog) fingerprint() string {
+	if c.o.Store == nil {
+		return ""
+	}
 	var out strings.Builder
-	local, _ := c.o.Store.Local() // its pattern is sound
-	for _, path := range append(local, filepath.Join(c.o.Store.Dir(), "installed.json")) {
+	files, _ := c.o.Store.Local() // the patterns are sound
+	installed, _ := filepath.Glob(filepath.Join(c.o.Store.Dir(), "modules", "*.wasm"))
+	for _, path := range append(append(files, installed...), filepath.Join(c.o.Store.Dir(), "installed.json")) {
 		if info, err := os.Stat(path); err == nil {
 			fmt.Fprintln(&out, path, info.Size(), info.ModTime().UnixNano())
 		}

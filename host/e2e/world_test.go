@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
@@ -22,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"fn-threatq/host"
+	"fn-threatq/host/catalog"
 	"fn-threatq/host/config"
 	"fn-threatq/host/resilient/resilienttest"
 	"fn-threatq/host/threatq/threatqtest"
@@ -49,7 +51,10 @@ type keys map[string]string
 // setup says how a world differs from the usual one.
 type setup struct {
 	// modules that the host has; nil for Sync Incident alone.
-	modules   []string
+	modules []string
+	// files are module files that are used instead, by a catalog of this host's
+	// own with a store in its state folder.
+	files     fs.FS
 	soar      resilienttest.Options
 	tq        threatqtest.Options
 	resilient keys
@@ -199,9 +204,13 @@ func (w *world) launch() *process {
 	c, err := w.configuration()
 	require.NoError(w.t, err)
 	p := &process{w: w, done: make(chan struct{})}
+	installed := (*catalog.Catalog)(nil)
+	if w.setup.files == nil {
+		installed = install(w.setup.modules...)
+	}
 	p.app, err = host.New(within(w.t), host.Options{
 		Config: c, Logger: slog.New(slog.NewJSONHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Catalog: install(w.setup.modules...), CacheDir: shared.cacheDir, StateDir: w.state, DrainTime: w.drain, TrialDelay: cmp.Or(w.trial, time.Hour),
+		Catalog: installed, Modules: w.setup.files, CacheDir: shared.cacheDir, StateDir: w.state, DrainTime: w.drain, TrialDelay: cmp.Or(w.trial, time.Hour),
 	})
 	require.NoError(w.t, err)
 	ctx, cancel := context.WithCancel(context.Background())

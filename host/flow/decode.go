@@ -129,11 +129,12 @@ func (f *Flow) Decode(ctx context.Context, m Message) (*abi.Action, Module, erro
 	if err != nil {
 		return nil, nil, err
 	}
-	return f.current().route(ctx, m, e)
+	s := f.current()
+	return s.route(ctx, m, e, s.Modules)
 }
 
 // route finds the module and makes the action that it is given.
-func (s *Setup) route(ctx context.Context, m Message, e *envelope) (*abi.Action, Module, error) {
+func (s *Setup) route(ctx context.Context, m Message, e *envelope, modules Modules) (*abi.Action, Module, error) {
 	if err := s.sameOrganization(m, e); err != nil {
 		return nil, nil, err
 	}
@@ -153,10 +154,13 @@ func (s *Setup) route(ctx context.Context, m Message, e *envelope) (*abi.Action,
 		a.User = e.User.display()
 		e.describe(a)
 	}
-	module := s.Modules.Find(a.Kind, a.Name)
+	module := modules.Find(a.Kind, a.Name)
 	if module == nil {
+		if why := whyAbsent(modules, a.Kind, a.Name); why != "" {
+			return nil, nil, &codedError{code: abi.CodeRouting, text: fmt.Sprintf("nothing handles the %s %q: %s", a.Kind, a.Title, why)}
+		}
 		return nil, nil, &codedError{code: abi.CodeRouting, text: fmt.Sprintf("no installed module handles the %s %q. Installed: %s. Was it renamed, or does it belong to another integration?",
-			a.Kind, a.Title, strings.Join(s.Modules.Names(a.Kind), ", "))}
+			a.Kind, a.Title, strings.Join(modules.Names(a.Kind), ", "))}
 	}
 	var err error
 	if a.Kind == abi.KindFunction {

@@ -84,7 +84,7 @@ func TestSampleMessagesBecomeActions(t *testing.T) {
 			if e.ActionID != nil {
 				b.flow.current().Directory = directory{rules: map[int64]string{*e.ActionID: rule}}
 			}
-			action, _, err := b.flow.current().route(t.Context(), m, e)
+			action, _, err := b.flow.current().route(t.Context(), m, e, b.options.Modules)
 			got := map[string]any{"lane": e.lane(m)}
 			if err != nil {
 				got["error"] = err.Error()
@@ -113,7 +113,7 @@ func decode(t *testing.T, b *bench, payload, body string) (*abi.Action, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, _, err := b.flow.current().route(t.Context(), m, e)
+	a, _, err := b.flow.current().route(t.Context(), m, e, b.options.Modules)
 	return a, err
 }
 

@@ -98,6 +98,21 @@ type Modules interface {
 	Names(kind string) []string
 }
 
+// Changing are modules that are exchanged while the flow runs.
+type Changing interface {
+	Modules
+	// Pinned are the modules as they are now, and stay so: an action takes them
+	// at its begin, for itself and its sub-actions.
+	Pinned() Modules
+}
+
+// Excused are modules that know why Find returns nil.
+type Excused interface {
+	// Absent is the reason in words for people; empty when there is none but that
+	// nothing of this name is installed.
+	Absent(kind, name string) string
+}
+
 // Directory knows the names of things in the SOAR organization.
 type Directory interface {
 	// RuleName is the display name of a rule.
@@ -328,19 +343,20 @@ func (f *Flow) work(j *job) {
 	}
 	setup := f.pin()
 	defer setup.using.Done()
-	action, module, err := setup.route(context.WithValue(f.run, outageKey{}, &outage{flow: f, run: r}), m, e)
+	modules := pinned(setup.Modules)
+	action, module, err := setup.route(context.WithValue(f.run, outageKey{}, &outage{flow: f, run: r}), m, e, modules)
 	if err != nil {
 		f.finish(r, failureOf(err))
 		return
 	}
 	f.kinds.learn(e, module, action)
 	if merges(module, action) && j.again == nil {
-		action = f.join(setup, r, module, action)
+		action = f.join(setup, modules, r, module, action)
 		defer f.working.Add(1 - len(r.jobs))
 	}
 	leader := r.jobs[0]
 	p := &performance{
-		setup: setup, action: action, module: module, token: leader.message.ContextToken, run: r, now: leader.message.Timestamp,
+		setup: setup, modules: modules, action: action, module: module, token: leader.message.ContextToken, run: r, now: leader.message.Timestamp,
 		story: r.story, noLane: e.noLane(module, action),
 	}
 	p.story.setup, p.story.action, p.story.module = setup, action, module.Manifest()

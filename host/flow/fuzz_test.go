@@ -36,7 +36,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			return
 		}
-		action, module, err := b.flow.current().route(t.Context(), m, e)
+		action, module, err := b.flow.current().route(t.Context(), m, e, b.options.Modules)
 		if err != nil {
 			return
 		}

@@ -40,7 +40,7 @@ func (e *envelope) same(m Message) string {
 // The run begins now, after the newest of them arrived, and a rule reads its
 // object anew: so what each of them tells of is seen. The newest leads, because
 // its context token lives longest; the user may be another.
-func (f *Flow) join(setup *Setup, r *run, module Module, action *abi.Action) *abi.Action {
+func (f *Flow) join(setup *Setup, modules Modules, r *run, module Module, action *abi.Action) *abi.Action {
 	first := r.jobs[0]
 	if first.same == "" {
 		return action
@@ -60,7 +60,7 @@ func (f *Flow) join(setup *Setup, r *run, module Module, action *abi.Action) *ab
 		if err != nil {
 			continue
 		}
-		a, other, err := setup.route(f.run, m, e)
+		a, other, err := setup.route(f.run, m, e, modules)
 		// What cannot be read now has its own run, and says so there.
 		if err != nil || other != module || !asksTheSame(a, action) {
 			continue

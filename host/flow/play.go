@@ -16,13 +16,15 @@ import (
 
 // performance is one action being played: the message's own, or a sub-action.
 type performance struct {
-	setup  *Setup
-	action *abi.Action
-	module Module
-	token  string
-	run    *run
-	story  *story
-	now    time.Time
+	setup *Setup
+	// modules are those that were installed when the action began.
+	modules Modules
+	action  *abi.Action
+	module  Module
+	token   string
+	run     *run
+	story   *story
+	now     time.Time
 	// lane is the one that the action is in; noLane: in none.
 	lane   string
 	noLane bool
@@ -294,14 +296,17 @@ func (f *Flow) subAction(p *performance, s abi.SubAction) (*performance, error) 
 	if err := checkSubAction(m, s, p.subIDs, p.lane, p.noLane); err != nil {
 		return nil, err
 	}
-	module := p.setup.Modules.Find(abi.KindRule, s.Rule)
+	module := p.modules.Find(abi.KindRule, s.Rule)
 	if module == nil {
+		if why := whyAbsent(p.modules, abi.KindRule, s.Rule); why != "" {
+			return nil, subActionError(m, s, abi.CodeRouting, "nothing handles %s: %s", s.Rule, why)
+		}
 		return nil, subActionError(m, s, abi.CodeRouting, "no installed module handles %s", s.Rule)
 	}
 	rule := module.Manifest().Rule(s.Rule)
 	p.subIDs[s.ID] = true
 	sub := &performance{
-		setup: p.setup,
+		setup: p.setup, modules: p.modules,
 		action: &abi.Action{
 			ID: p.action.ID + "/" + s.ID, Kind: abi.KindRule, Name: s.Rule, Title: rule.Title, Object: rule.Object,
 			IncidentID: s.IncidentID, TaskID: s.TaskID, ArtifactID: s.ArtifactID, Fields: s.Fields,

@@ -60,6 +60,22 @@ func (f *Flow) pin() *Setup {
 	return f.setup
 }
 
+// pinned are modules that do not change any more.
+func pinned(m Modules) Modules {
+	if c, ok := m.(Changing); ok {
+		return c.Pinned()
+	}
+	return m
+}
+
+// whyAbsent is why no module takes an action; empty when none is installed.
+func whyAbsent(m Modules, kind, name string) string {
+	if e, ok := m.(Excused); ok {
+		return e.Absent(kind, name)
+	}
+	return ""
+}
+
 func (f *Flow) current() *Setup {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -132,3 +132,66 @@ func TestPingReturnsWhileActionsRunAndNotWhileMessagesAreNotTaken(t *testing.T) 
 	close(g.open)
 	b.flow.working.Wait()
 }
+
+// exchanged are modules that a test exchanges, as a catalog does.
+type exchanged struct {
+	now *modules
+	why string
+}
+
+func (e exchanged) Find(kind, name string) Module { return e.now.Find(kind, name) }
+func (e exchanged) Names(kind string) []string    { return e.now.Names(kind) }
+func (e exchanged) Pinned() Modules {
+	now := *e.now
+	return exchanged{&now, e.why}
+}
+func (e exchanged) Absent(string, string) string { return e.why }
+
+// An action without a lane runs for hours and starts others all the time: all of
+// them are of the versions that were installed when it began.
+func TestSubActionsHaveTheModulesOfTheBeginOfTheirParent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		parent := module(t, "Parent", func(ctx context.Context, in abi.Input) (string, error) {
+			switch in.Turn {
+			case 1:
+				return `{"actions":[{"id":"a","rule":"child","incident_id":9}]}`, nil
+			case 2:
+				if _, err := g.turn(ctx, in); err != nil {
+					return "", err
+				}
+				return `{"actions":[{"id":"b","rule":"child","incident_id":9}]}`, nil
+			}
+			return done, nil
+		})
+		parent.m.Rules[0].Lane, parent.m.Actions = "none", []string{"child"}
+		var played events
+		child := func(version string) *fakeModule {
+			return module(t, "Child", func(context.Context, abi.Input) (string, error) {
+				played.add("%s", version)
+				return done, nil
+			})
+		}
+		now := modules{parent, child("old")}
+		b := newBench(t, now, func(o *Options) { o.Modules = exchanged{now: &now} })
+		b.flow.Handle(b.rule("m1", 1, 7))
+		synctest.Wait()
+		now = modules{parent, child("new")}
+		b.flow.Handle(b.rule("m2", 2, 8))
+		synctest.Wait()
+		close(g.open)
+		b.flow.working.Wait()
+		assert.Equal(t, []string{"old", "new", "old"}, played.all())
+	})
+}
+
+func TestUserReadsWhyNothingHandlesAnAction(t *testing.T) {
+	now := modules{module(t, "R", says(done))}
+	b := newBench(t, now, func(o *Options) {
+		o.Modules = exchanged{now: &modules{}, why: "the module r is disabled"}
+	})
+	d := b.rule("m1", 1, 7)
+	b.handle(d)
+	assert.Contains(t, d.last(t).Message, `the rule "R": the module r is disabled`)
+	assert.NotContains(t, d.last(t).Message, "no installed module")
+}

@@ -1,9 +1,14 @@
 package install_test
 
 import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -329,5 +334,91 @@ func TestCompare(t *testing.T) {
 	}{{"1.0.0", "1.0.0", 0}, {"1.10.0", "1.9.9", 1}, {"0.9.0", "1.0.0", -1}, {"1.0.010", "1.0.9", 1}} {
 		got := install.Compare(c.a, c.b)
 		assert.Equal(t, c.want, max(-1, min(1, got)), "%s %s", c.a, c.b)
+	}
+}
+
+// TestWhatWasInstalledIsPutBack: to install the same again is how a person mends
+// a file that was altered.
+func TestWhatWasInstalledIsPutBack(t *testing.T) {
+	in := installer(t)
+	p := makePack(t, "1.0.0", about(t, "sighting", "1.0.0", "threatq GET /api/events"))
+	unsigned := install.PackOptions{AllowUnsigned: true}
+	plan, err := in.Pack(p, unsigned)
+	require.NoError(t, err)
+	require.NoError(t, in.Do(plan))
+	plan, err = in.Pack(p, unsigned)
+	require.NoError(t, err)
+	assert.True(t, plan.Empty())
+
+	digest := p.Modules[0].Digest
+	for name, c := range map[string]struct {
+		path string
+		want string
+	}{
+		"module": {filepath.Join("modules", digest+".wasm"), "repair sighting 1.0.0 (pack sightings) > 1.0.0 (pack sightings)"},
+		"pack":   {filepath.Join("packs", "sightings.ftqpack"), "repair the pack sightings itself, > 1.0.0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(in.Store.Dir(), c.path)
+			good, err := os.ReadFile(path)
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(path, []byte("x"), 0o600))
+			plan, err := in.Pack(p, unsigned)
+			require.NoError(t, err)
+			assert.Equal(t, []string{c.want}, steps(plan))
+			assert.False(t, plan.Empty())
+			require.NoError(t, in.Do(plan))
+			back, err := os.ReadFile(path)
+			require.NoError(t, err)
+			assert.Equal(t, good, back)
+		})
+	}
+
+	plan, err = in.Enable("sighting", false)
+	require.NoError(t, err)
+	require.NoError(t, in.Do(plan))
+	plan, err = in.Pack(makePack(t, "1.1.0", about(t, "sighting", "1.1.0")), unsigned)
+	require.NoError(t, err)
+	assert.Contains(t, strings.Join(plan.Warnings, "\n"), "module sighting is disabled and stays so")
+}
+
+// entries are the files of a pack in their order.
+func entries(t *testing.T, p *pack.Pack) (names []string, texts map[string][]byte) {
+	t.Helper()
+	unzipped, err := gzip.NewReader(bytes.NewReader(p.Bytes()))
+	require.NoError(t, err)
+	texts = map[string][]byte{}
+	for archive := tar.NewReader(unzipped); ; {
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return names, texts
+		}
+		require.NoError(t, err)
+		names = append(names, header.Name)
+		texts[header.Name], err = io.ReadAll(archive)
+		require.NoError(t, err)
+	}
+}
+
+func TestWrongSignatureIsNeverAccepted(t *testing.T) {
+	in, by := installer(t), newSigner(t)
+	const signature = "pack.json.minisig"
+	_, signed := entries(t, by.sign(t, makePack(t, "1.0.0", about(t, "sighting", "1.0.0"))))
+	names, texts := entries(t, by.sign(t, makePack(t, "1.1.0", about(t, "sighting", "1.1.0", "threatq DELETE /api/events/{id}"))))
+	texts[signature] = signed[signature]
+	var raw bytes.Buffer
+	zipped := gzip.NewWriter(&raw)
+	archive := tar.NewWriter(zipped)
+	for _, name := range names {
+		require.NoError(t, archive.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(texts[name]))}))
+		_, err := archive.Write(texts[name])
+		require.NoError(t, err)
+	}
+	require.NoError(t, errors.Join(archive.Close(), zipped.Close()))
+	forged, err := pack.Read(raw.Bytes())
+	require.NoError(t, err, "its files are as its listing says")
+	for _, allow := range []bool{false, true} {
+		_, err := in.Pack(forged, install.PackOptions{Keys: []pack.Key{by.key}, AllowUnsigned: allow})
+		require.ErrorIs(t, err, pack.ErrSignature, "allowed unsigned: %t", allow)
 	}
 }

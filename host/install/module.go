@@ -60,6 +60,9 @@ func (d *draft) put(m *manifest.Manifest, file []byte, pack string, allowDowngra
 			return fmt.Errorf("%s %s is in use, and %s is older: %w", m.Name, had, m.Version, ErrDowngrade)
 		}
 		if old.Digest == v.Digest && old.Pack == pack {
+			if _, err := d.in.Store.Module(v.Digest); err != nil {
+				d.modules, d.fresh[v.Digest] = append(d.modules, file), m
+			}
 			return nil
 		}
 	}

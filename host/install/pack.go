@@ -48,6 +48,18 @@ func (in *Installer) Pack(p *pack.Pack, o PackOptions) (*Plan, error) {
 		return nil, fmt.Errorf("the pack %s is not installed: use `pack install`", p.Name)
 	case had == nil:
 	case had.Digest == p.Digest && had.Key == entry.Key:
+		// Files that were altered or are gone are put back.
+		for _, m := range p.Modules {
+			if current := d.after.Modules[m.Manifest.Name]; current != nil && current.Current.Digest == m.Digest {
+				if err := d.put(m.Manifest, m.Bytes, p.Name, false); err != nil {
+					return nil, err
+				}
+			}
+		}
+		if _, err := in.Store.Pack(p.Name, p.Digest); err != nil {
+			d.packName, d.packFile = p.Name, p.Bytes()
+			d.Steps = append(d.Steps, Step{Do: Repair, Module: "the pack " + p.Name + " itself,", To: p.Version})
+		}
 		return d.finish()
 	case Compare(p.Version, had.Version) < 0 && !o.AllowDowngrade:
 		return nil, fmt.Errorf("pack %s %s is installed, and %s is older: %w", p.Name, had.Version, p.Version, ErrDowngrade)

@@ -52,6 +52,7 @@ const (
 	Remove  Verb = "remove"  // a module that has no other version
 	Enable  Verb = "enable"
 	Disable Verb = "disable"
+	Repair  Verb = "repair" // the same version, whose file was altered or is gone
 )
 
 // Step is one change of one module.
@@ -68,7 +69,7 @@ type Step struct {
 
 // Empty says that there is nothing to do.
 func (p *Plan) Empty() bool {
-	return bytes.Equal(text(p.before), text(p.after))
+	return len(p.Steps) == 0 && bytes.Equal(text(p.before), text(p.after))
 }
 
 // Installer makes plans for a store and carries them out.
@@ -165,6 +166,8 @@ func (d *draft) finish() (*Plan, error) {
 			step.Do = Remove
 		case old.Digest != fresh.Digest:
 			step.Do = Replace
+		case d.fresh[fresh.Digest] != nil:
+			step.Do = Repair
 		}
 		if step.Do != "" {
 			oldManifest, _ := d.manifest(name, old) // a version that is gone had no rights to keep
@@ -189,6 +192,11 @@ func (d *draft) finish() (*Plan, error) {
 				do = Disable
 			}
 			d.Steps = append(d.Steps, Step{Do: do, Module: name, To: step.To})
+		}
+	}
+	for _, step := range d.Steps {
+		if (step.Do == Replace || step.Do == Repair) && disabled(d.after, step.Module) {
+			d.Warnings = append(d.Warnings, fmt.Sprintf("module %s is disabled and stays so: `plugin enable %s`", step.Module, step.Module))
 		}
 	}
 	d.Permissions = pack.PermissionsOf(changed...)

@@ -49,6 +49,13 @@ type Sandbox struct {
 	closed  bool
 }
 
+// Loaded is how many modules are loaded.
+func (s *Sandbox) Loaded() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.modules)
+}
+
 // New makes a sandbox. Close it when it is no longer needed.
 func New(ctx context.Context, o Options) (*Sandbox, error) { return newWith(ctx, o, fuelMeter{}) }
 

@@ -7,6 +7,7 @@
 //	modules/DIGEST.wasm   module files under the SHA-256 of their bytes
 //	packs/NAME.ftqpack    installed packs as they came
 //	*.wasm                local modules: put here by hand, used while they are here
+//	good.json, good/      which file of each module a host has used last, with a copy of it
 //
 // The state is changed by one process at a time, and written whole: a reader
 // sees the old one or the new one. A module file that does not have the digest
@@ -182,13 +183,31 @@ func (s *Store) sweep(state *State) error {
 		if err != nil {
 			return err
 		}
-		for _, f := range files {
-			if keep[f] {
-				continue
-			}
-			if err := os.Remove(f); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return fmt.Errorf("installed modules: %w", err)
-			}
+		if err := remove(files, keep); err != nil {
+			return err
+		}
+	}
+	// What a process left that ended in the middle of a write: nobody else writes now.
+	for _, dir := range []string{"modules", "packs"} {
+		files, err := filepath.Glob(s.path(dir, ".*"))
+		if err != nil {
+			return err
+		}
+		if err := remove(files, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remove removes files but for those to keep.
+func remove(files []string, keep map[string]bool) error {
+	for _, f := range files {
+		if keep[f] {
+			continue
+		}
+		if err := os.Remove(f); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("installed modules: %w", err)
 		}
 	}
 	return nil
@@ -241,7 +260,12 @@ func (s *Store) read(path, digest string) ([]byte, error) {
 }
 
 // Local are the paths of the modules that were put into the folder by hand.
-func (s *Store) Local() ([]string, error) { return filepath.Glob(s.path("*.wasm")) }
+// Hidden files are not among them: they are what editors and copies leave while
+// they write.
+func (s *Store) Local() ([]string, error) {
+	files, err := filepath.Glob(s.path("*.wasm"))
+	return slices.DeleteFunc(files, func(f string) bool { return filepath.Base(f)[0] == '.' }), err
+}
 
 // write replaces a file as a whole.
 func (s *Store) write(text []byte, parts ...string) (err error) {

@@ -165,3 +165,55 @@ func TestLocalModules(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []string{filepath.Join(s.Dir(), "mine.wasm")}, local)
 }
+
+func TestLocalModulesAreRegularFilesThatAreNotHidden(t *testing.T) {
+	s := store.Open(t.TempDir())
+	for _, name := range []string{"a.wasm", ".a.wasm", ".#a.wasm"} {
+		require.NoError(t, os.WriteFile(filepath.Join(s.Dir(), name), []byte("x"), 0o600))
+	}
+	require.NoError(t, os.Mkdir(filepath.Join(s.Dir(), "folder.wasm"), 0o700))
+	files, err := s.Local()
+	require.NoError(t, err)
+	assert.Equal(t, []string{filepath.Join(s.Dir(), "a.wasm"), filepath.Join(s.Dir(), "folder.wasm")}, files)
+	_, err = s.ReadLocal(files[0])
+	require.NoError(t, err)
+	_, err = s.ReadLocal(files[1])
+	require.ErrorContains(t, err, "is not a regular file")
+	_, err = s.ReadLocal(filepath.Join(s.Dir(), "gone.wasm"))
+	require.ErrorIs(t, err, store.ErrMissing)
+	large := filepath.Join(s.Dir(), "large.wasm")
+	require.NoError(t, os.WriteFile(large, nil, 0o600))
+	require.NoError(t, os.Truncate(large, store.MaxModule+1))
+	_, err = s.ReadLocal(large)
+	require.ErrorContains(t, err, "is larger than")
+}
+
+func TestGoodFilesAreKeptAndSwept(t *testing.T) {
+	s := store.Open(t.TempDir())
+	assert.Empty(t, s.Good())
+	digest := put(t, s, "a", "one")
+	require.NoError(t, s.SetGood(map[string]store.Good{"a": {Version: store.Version{Version: "1.0.0", Digest: digest}}}, map[string][]byte{digest: []byte("one")}))
+	text, err := s.GoodFile(digest)
+	require.NoError(t, err)
+	assert.Equal(t, "one", string(text))
+	put(t, s, "b", "two")
+	_, err = s.GoodFile(digest)
+	require.NoError(t, err, "changes of what is installed leave it alone")
+	require.NoError(t, os.WriteFile(filepath.Join(s.Dir(), "good", digest+".wasm"), []byte("x"), 0o600))
+	_, err = s.GoodFile(digest)
+	require.ErrorIs(t, err, store.ErrTampered)
+	require.NoError(t, s.SetGood(map[string]store.Good{}, nil))
+	_, err = s.GoodFile(digest)
+	require.ErrorIs(t, err, store.ErrMissing)
+	require.NoError(t, os.WriteFile(filepath.Join(s.Dir(), "good.json"), []byte("{"), 0o600))
+	assert.Empty(t, s.Good(), "everything is tried anew")
+}
+
+func TestWhatAnInterruptedWriteLeftIsSweptAway(t *testing.T) {
+	s := store.Open(t.TempDir())
+	put(t, s, "a", "one")
+	left := filepath.Join(s.Dir(), "modules", ".x.wasm.123")
+	require.NoError(t, os.WriteFile(left, []byte("half"), 0o600))
+	put(t, s, "b", "two")
+	assert.NoFileExists(t, left)
+}

@@ -35,6 +35,11 @@ var runs = []struct{ pattern, count string }{
 	{"BenchmarkStart/cold", "2x"},
 	{"BenchmarkStart/warm", "5x"},
 	{"BenchmarkMemory", "3x"},
+	{"BenchmarkIdleMemory", "2x"},
+	{"BenchmarkSwap/nothing", "5x"},
+	{"BenchmarkSwap/cached", "7x"},
+	{"BenchmarkSwap/cold", "2x"},
+	{"BenchmarkSwapStall", "2x"},
 	{"BenchmarkHistorical", "1x"},
 }
 

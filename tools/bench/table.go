@@ -52,6 +52,15 @@ var rows = []row{
 	{what: "resident when subscribed, all modules", benchmark: "Memory/all-modules", unit: "ready-MB"},
 	{what: "resident after 100 actions, one module", benchmark: "Memory/one-module", unit: "after-100-MB"},
 	{what: "resident when subscribed, one module", benchmark: "Memory/one-module", unit: "ready-MB"},
+	{what: "resident, all modules just used", benchmark: "IdleMemory", unit: "loaded-MB"},
+	{what: "  after they were let go of", benchmark: "IdleMemory", unit: "let-go-MB"},
+	{what: "  before they were loaded", benchmark: "IdleMemory", unit: "before-MB"},
+	{what: "exchange of a module, warm cache", benchmark: "Swap/cached", unit: "swap-ns"},
+	{what: "exchange of a module, cold cache", benchmark: "Swap/cold", unit: "swap-ns"},
+	{what: "  a look that finds nothing changed", benchmark: "Swap/nothing", unit: "swap-ns"},
+	{what: "longest gap between replies, a module exchanged all the time / never", benchmark: "SwapStall", unit: "swap/calm"},
+	{what: "  the gap with exchanges", benchmark: "SwapStall", unit: "swap-gap-ns"},
+	{what: "  the gap without", benchmark: "SwapStall", unit: "calm-gap-ns"},
 	{what: "historical sync of 5,000 incidents", benchmark: "Historical", unit: "incidents/s"},
 	{what: "  resident after 500 of them", benchmark: "Historical", unit: "after-500-MB"},
 	{what: "  resident after all", benchmark: "Historical", unit: "after-5000-MB"},
@@ -116,7 +125,7 @@ func show(value float64, unit string) string {
 		return fmt.Sprintf("%.1f MB", value)
 	case unit == "actions/s" || unit == "incidents/s":
 		return fmt.Sprintf("%.0f /s", value)
-	case strings.Contains(unit, "/native"):
+	case strings.Contains(unit, "/native"), unit == "swap/calm":
 		return fmt.Sprintf("%.2f ×", value)
 	case value < ms:
 		return fmt.Sprintf("%.0f µs", value/1000)

@@ -324,7 +324,7 @@ Trusted keys are those of trusted_keys in [fn_threatq], and of --key.`,
 			if err != nil {
 				return err
 			}
-			return p.withModules(c.Context(), func(ctx context.Context, m *host.Modules) error {
+			return p.withModules(c.Context(), f.stateDir, func(ctx context.Context, m *host.Modules) error {
 				plan, err := m.Plans().Pack(k, install.PackOptions{Keys: trusted, AllowUnsigned: unsigned, AllowDowngrade: f.downgrade, Upgrade: upgrade})
 				if err != nil {
 					return err
@@ -358,7 +358,7 @@ func (p *program) packRemoveCommand() *cobra.Command {
 		Long:  "Remove an installed pack. Modules that took the place of others give it back. " + takenOver,
 		Args:  oneArg("the name of an installed pack"),
 		RunE: func(c *cobra.Command, args []string) error {
-			return p.withModules(c.Context(), func(ctx context.Context, m *host.Modules) error {
+			return p.withModules(c.Context(), f.stateDir, func(ctx context.Context, m *host.Modules) error {
 				plan, err := m.Plans().RemovePack(args[0])
 				if err != nil {
 					return err
@@ -373,10 +373,11 @@ func (p *program) packRemoveCommand() *cobra.Command {
 
 func (p *program) packListCommand() *cobra.Command {
 	var format *outputFormat
+	var stateDir string
 	c := &cobra.Command{
 		Use: "list", Short: "List the installed packs", Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return p.withModules(c.Context(), func(_ context.Context, m *host.Modules) error {
+			return p.withModules(c.Context(), stateDir, func(_ context.Context, m *host.Modules) error {
 				packs, err := m.Packs()
 				if err != nil {
 					return err
@@ -402,6 +403,7 @@ func (p *program) packListCommand() *cobra.Command {
 			})
 		},
 	}
+	stateDirFlag(c, &stateDir)
 	format = outputFlag(c)
 	return c
 }

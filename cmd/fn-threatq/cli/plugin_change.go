@@ -17,15 +17,19 @@ import (
 )
 
 // changeFlags are those of all commands that change what is installed.
-type changeFlags struct{ yes, dryRun, downgrade bool }
+type changeFlags struct {
+	yes, dryRun, downgrade bool
+	stateDir               string
+}
 
 func (f *changeFlags) add(c *cobra.Command) {
+	stateDirFlag(c, &f.stateDir)
 	c.Flags().BoolVarP(&f.yes, "yes", "y", false, "do not ask")
 	c.Flags().BoolVar(&f.dryRun, "dry-run", false, "show the plan and change nothing")
 }
 
-const takenOver = `A host that runs takes the change over by itself within seconds: actions under way
-finish on the version they began with.`
+const takenOver = `A host that runs takes the change over at once: actions under way finish on the
+version they began with.`
 
 func (p *program) pluginInstallCommand() *cobra.Command {
 	var f changeFlags
@@ -39,7 +43,7 @@ first. ` + takenOver,
 		Example: "  fn-threatq plugin install ./sighting.wasm --dry-run",
 		Args:    oneArg("the file of a module (*.wasm)"),
 		RunE: func(c *cobra.Command, args []string) error {
-			return p.withModules(c.Context(), func(ctx context.Context, m *host.Modules) error {
+			return p.withModules(c.Context(), f.stateDir, func(ctx context.Context, m *host.Modules) error {
 				file, err := os.ReadFile(args[0])
 				if err != nil {
 					return err
@@ -76,7 +80,7 @@ func (p *program) pluginStateCommand(use, short, long string, plan func(*install
 			return p.moduleNames(c.Context()), cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			return p.withModules(c.Context(), func(ctx context.Context, m *host.Modules) error {
+			return p.withModules(c.Context(), f.stateDir, func(ctx context.Context, m *host.Modules) error {
 				plan, err := plan(m.Plans(), args[0])
 				if err != nil {
 					return err
@@ -107,45 +111,62 @@ func (p *program) pluginStateCommands() []*cobra.Command {
 
 func (p *program) pluginListCommand() *cobra.Command {
 	var format *outputFormat
+	var stateDir string
 	c := &cobra.Command{
 		Use:   "list",
 		Short: "List the installed modules with their states",
 		Long: `List the installed modules with their states, in one word each:
 
-  active    in use
-  local     in use; neither built in nor from a pack
-  outdated  in use; a newer version is at hand
-  disabled  takes no actions, because somebody said so
-  failed    cannot be used; what is in use instead is told
-  tampered  the file is not the one that was installed
+  active       in use
+  local        in use; neither built in nor from a pack
+  outdated     in use; a newer version is at hand
+  disabled     takes no actions, because somebody said so
+  failed       cannot be used; what is in use instead is told
+  tampered     the file is not the one that was installed
+  quarantined  put aside for a while, as it kept failing by its own fault
 
-Modules can also be put by hand, as *.wasm files, into the folder that is named
-below the list.`,
+The states are those of the running host; when none runs, those that the next
+start finds, before it tries anything. Modules can also be put by hand, as *.wasm
+files, into the folder that is named below the list.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return p.withModules(c.Context(), func(_ context.Context, m *host.Modules) error {
+			return p.withModules(c.Context(), stateDir, func(ctx context.Context, m *host.Modules) error {
+				status, running, err := m.Status(ctx)
+				if err != nil {
+					return err
+				}
 				if format.json {
-					return writeJSON(p.Stdout, m.Status())
+					return writeJSON(p.Stdout, status)
 				}
 				rows := [][]string{{"MODULE", "VERSION", "STATE", "ORIGIN", "HANDLES"}}
-				for _, s := range m.Status() {
+				for _, s := range status {
 					rows = append(rows, []string{s.Name, cmp.Or(s.Version, "–"), string(s.State), s.Origin, strings.Join(append(s.Rules, s.Functions...), ", ")})
 				}
 				if err := printTable(p.Stdout, rows); err != nil {
 					return err
 				}
-				for _, s := range m.Status() {
+				for _, s := range status {
 					if s.Reason != "" {
 						fmt.Fprintf(p.Stdout, "\n%s: %s\n", s.Name, s.Reason)
 					}
 				}
-				fmt.Fprintf(p.Stdout, "\nfolder: %s\n", m.Folder())
+				who := "as the next host finds it; none is running"
+				if running {
+					who = "as the running host has it"
+				}
+				fmt.Fprintf(p.Stdout, "\n%s\nfolder: %s\n", who, m.Folder())
 				return nil
 			})
 		},
 	}
+	stateDirFlag(c, &stateDir)
 	format = outputFlag(c)
 	return c
+}
+
+func stateDirFlag(c *cobra.Command, dir *string) {
+	c.Flags().StringVar(dir, "state-dir", "", "the host's state `FOLDER` (default: $XDG_STATE_HOME/fn-threatq, else ~/.local/state/fn-threatq)")
+	_ = c.MarkFlagDirname("state-dir")
 }
 
 func oneArg(what string) cobra.PositionalArgs {
@@ -158,8 +179,8 @@ func oneArg(what string) cobra.PositionalArgs {
 }
 
 // withModules opens the installed modules for a command.
-func (p *program) withModules(ctx context.Context, do func(context.Context, *host.Modules) error) (err error) {
-	m, err := host.OpenModules(ctx, "", "")
+func (p *program) withModules(ctx context.Context, stateDir string, do func(context.Context, *host.Modules) error) (err error) {
+	m, err := host.OpenModules(ctx, "", stateDir)
 	if err != nil {
 		return err
 	}
@@ -168,11 +189,12 @@ func (p *program) withModules(ctx context.Context, do func(context.Context, *hos
 }
 
 func (p *program) moduleNames(ctx context.Context) (names []string) {
-	_ = p.withModules(ctx, func(_ context.Context, m *host.Modules) error {
-		for _, s := range m.Status() {
+	_ = p.withModules(ctx, "", func(ctx context.Context, m *host.Modules) error {
+		status, _, err := m.Status(ctx)
+		for _, s := range status {
 			names = append(names, s.Name)
 		}
-		return nil
+		return err
 	})
 	return names
 }
@@ -198,6 +220,25 @@ func (p *program) change(ctx context.Context, m *host.Modules, plan *install.Pla
 		return err
 	}
 	fmt.Fprintln(p.Stdout, "Done.")
+	return p.tellHost(ctx, m, plan)
+}
+
+// tellHost has the running host take a change over, and prints what it did.
+func (p *program) tellHost(ctx context.Context, m *host.Modules, plan *install.Plan) error {
+	told, err := m.Tell(ctx, plan)
+	if err != nil {
+		return &exit{host.ExitModules, fmt.Errorf("the change is made, but the running host has not taken it over: %w", err)}
+	}
+	if !told.Running {
+		fmt.Fprintln(p.Stdout, "No host is running; the next start uses it.")
+		return nil
+	}
+	for _, text := range told.Done {
+		fmt.Fprintf(p.Stdout, "  %s\n", text)
+	}
+	if len(told.Refused) > 0 {
+		return &exit{host.ExitModules, fmt.Errorf("%s (`fn-threatq plugin rollback`, or `remove`, takes the change back)", strings.Join(told.Refused, "; "))}
+	}
 	return nil
 }
 

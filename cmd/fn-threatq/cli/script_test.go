@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -12,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -64,6 +66,7 @@ func programMain() {
 //	waiting N RULE INCIDENT
 //	               sends N messages of a rule about an incident
 //	replies N TEXT takes N replies, each with the message TEXT; there are no more
+//	host-answers   waits until the host that was started answers its commands
 //	hold-lock FILE holds the lock as a running host does
 //	letters FILE   writes the dead letters of a JSON file into the ledger of a
 //	               host that is stopped
@@ -97,6 +100,7 @@ func TestScripts(t *testing.T) {
 			"soar-has":      soarHasCommand,
 			"waiting":       waitingCommand,
 			"replies":       repliesCommand,
+			"host-answers":  hostAnswersCommand,
 			"hold-lock":     holdLockCommand,
 			"letters":       lettersCommand,
 		},
@@ -214,6 +218,20 @@ func soarAnswersCommand(s *testscript.TestScript, _ bool, args []string) {
 		f.Body = s.ReadFile(args[3])
 	}
 	worldOf(s).soar.Inject(f)
+}
+
+func hostAnswersCommand(s *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 0 {
+		s.Fatalf("usage: host-answers")
+	}
+	socket := filepath.Join(s.Getenv("XDG_STATE_HOME"), "fn-threatq", "admin.sock")
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if conn, err := net.Dial("unix", socket); err == nil {
+			s.Check(conn.Close())
+			return
+		}
+	}
+	s.Fatalf("no host answers on %s", socket)
 }
 
 func holdLockCommand(s *testscript.TestScript, _ bool, args []string) {

@@ -26,6 +26,7 @@ import (
 	"fn-threatq/testdata/guests/recurse"
 	"fn-threatq/testdata/guests/sleep"
 	"fn-threatq/testdata/guests/spin"
+	"fn-threatq/testdata/guests/swapped"
 )
 
 // which is the text that a name takes the place of, with blanks behind it.
@@ -49,6 +50,7 @@ var guests = map[string]func([]byte) []byte{
 	"recurse":    recurse.Turn,
 	"sleep":      sleep.Turn,
 	"spin":       spin.Turn,
+	"swapped":    swapped.Turn,
 }
 
 func init() {

@@ -60,6 +60,19 @@ var program = sync.OnceValues(func() ([]byte, error) {
 	return os.ReadFile(out)
 })
 
+// versionMark is the text in the guest swapped that its version takes the place of.
+const versionMark = "version-of-this-guest"
+
+// Swapped gives the code of a version of the guest swapped.
+func Swapped(t testing.TB, version string) []byte {
+	t.Helper()
+	code := Code(t, "swapped")
+	if n := bytes.Count(code, []byte(versionMark)); n != 1 {
+		t.Fatalf("the mark of the version stands %d times in the program", n)
+	}
+	return bytes.Replace(code, []byte(versionMark), fmt.Appendf(nil, "%-*s", len(versionMark), version), 1)
+}
+
 // Code gives the code of a guest, without a manifest.
 func Code(t testing.TB, name string) []byte {
 	t.Helper()
