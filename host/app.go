@@ -86,8 +86,9 @@ type App struct {
 	closed    bool // guarded by reloading
 	retiring  sync.WaitGroup
 
-	// record is open while the app runs.
-	record *ledger.Ledger
+	// record is open while the app runs, and so are the listeners.
+	record    *ledger.Ledger
+	listeners *listeners
 
 	ready     chan struct{}
 	readyOnce sync.Once
@@ -267,6 +268,8 @@ func (a *App) Run(ctx context.Context) error {
 			a.log.Warn("the ledger was not closed in order", "error", err)
 		}
 	}()
+	a.listeners = a.newListeners()
+	defer a.listeners.close()
 	session, err := a.connect(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -435,6 +438,9 @@ func (a *App) flow(session resilient.Session, record *ledger.Ledger) *flow.Flow 
 		Modules: s.Modules, Directory: s.Directory, Performer: s.Performer, Site: s.Site, Settings: s.Settings, TrapException: s.TrapException,
 		Ledger:   record,
 		Touches:  touches,
+		Reads:    reads,
+		Observe:  s.Observe,
+		Listener: a.listeners,
 		Parallel: a.o.Config.ThreatQ.MaxParallel,
 		Hold:     a.o.Config.ThreatQ.Hold,
 		Redact:   a.redact.Redact,
