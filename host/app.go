@@ -297,6 +297,8 @@ func (a *App) Run(ctx context.Context) error {
 	defer endTrial()
 	endLook := a.watchModules(ctx)
 	defer endLook()
+	endShadows := a.listeners.shadows.watch(ctx)
+	defer endShadows()
 	endWatch := a.watch(alive, func(ctx context.Context) error { a.actions.Ping(); return b.Ping(ctx) })
 	defer endWatch()
 	select {

@@ -10,16 +10,17 @@ import (
 )
 
 // listeners are those who are given the dialogues of actions: the recorder, when
-// it is switched on.
+// it is switched on, and the candidates that run beside modules.
 type listeners struct {
 	app       *App
 	recording atomic.Bool
 	recorder  *history.Recorder
+	shadows   *shadows
 }
 
 func (a *App) newListeners() *listeners {
 	c := a.o.Config.Record
-	l := &listeners{app: a, recorder: history.NewRecorder(history.Options{
+	l := &listeners{app: a, shadows: newShadows(a), recorder: history.NewRecorder(history.Options{
 		Dir: filepath.Join(a.o.StateDir, history.Folder), Redact: a.redact.Redact, Logger: a.log,
 	}, history.Bounds{Age: c.Age, Size: c.Size})}
 	l.recording.Store(c.On)
@@ -38,11 +39,14 @@ func (l *listeners) close() {
 }
 
 // Wants implements flow.Listener.
-func (l *listeners) Wants(string) bool { return l.recording.Load() }
+func (l *listeners) Wants(module string) bool {
+	return l.recording.Load() || l.shadows.wants(module)
+}
 
 // Ended implements flow.Listener.
 func (l *listeners) Ended(d *dialogue.Dialogue) {
 	if l.recording.Load() {
 		l.recorder.Keep(d)
 	}
+	l.shadows.ended(d)
 }

@@ -24,6 +24,7 @@ type Modules struct {
 	box       *sandbox.Sandbox
 	catalog   *catalog.Catalog
 	trial     Trial
+	stateDir  string
 }
 
 // pluginsFolder is the store's, below the folder of the state.
@@ -70,7 +71,7 @@ func OpenModules(ctx context.Context, cacheDir, stateDir string) (*Modules, erro
 	if err != nil {
 		return nil, err
 	}
-	m := &Modules{store: s, box: box, trial: Trial{CacheDir: cache, Store: s}}
+	m := &Modules{store: s, stateDir: a.o.StateDir, box: box, trial: Trial{CacheDir: cache, Store: s}}
 	if m.catalog, err = catalog.Open(ctx, catalog.Options{Box: box, Store: s}); err != nil {
 		return nil, errors.Join(err, box.Close(ctx))
 	}

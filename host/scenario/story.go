@@ -27,7 +27,7 @@ func Story(d *said.Dialogue, title string, m *manifest.Manifest) ([]byte, error)
 	if settings := storySettings(d, m); settings != "" {
 		b.WriteString("\n-- " + sectionSettings + " --\n" + settings)
 	}
-	turns, err := Spoken(d)
+	turns, err := Spoken(d, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -91,8 +91,9 @@ func storySettings(d *said.Dialogue, m *manifest.Manifest) string {
 	return b.String()
 }
 
-// Spoken are the turns and the end of a dialogue in the form of a scenario.
-func Spoken(d *said.Dialogue) (string, error) {
+// Spoken are the turns and the end of a dialogue in the form of a scenario. Answers
+// are cut to so many lines; 0: they are not.
+func Spoken(d *said.Dialogue, answerLines int) (string, error) {
 	var b strings.Builder
 	for i, t := range d.Turns {
 		fmt.Fprintf(&b, "-- turn %d --\n%s", i+1, headText(t.Hold, t.Progress, t.State))
@@ -103,7 +104,7 @@ func Spoken(d *said.Dialogue) (string, error) {
 		for k, x := range exchanges {
 			b.WriteString(x.request.text())
 			if k < len(t.Results) {
-				b.WriteString(x.answer.text())
+				b.WriteString(shortened(x.answer.text(), answerLines))
 			}
 			b.WriteByte('\n')
 		}
@@ -116,6 +117,14 @@ func Spoken(d *said.Dialogue) (string, error) {
 		b.WriteString(end.text())
 	}
 	return b.String(), nil
+}
+
+func shortened(text string, most int) string {
+	all := strings.SplitAfter(text, "\n")
+	if most == 0 || len(all)-1 <= most+1 {
+		return text
+	}
+	return strings.Join(all[:most], "") + fmt.Sprintf("  … %d more lines\n", len(all)-1-most)
 }
 
 // exchangesOf are the calls and sub-actions of a turn with their answers.

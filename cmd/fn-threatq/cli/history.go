@@ -111,6 +111,7 @@ func (p *program) historyListCommand() *cobra.Command {
 
 func (p *program) historyShowCommand() *cobra.Command {
 	var stateDir string
+	var whole bool
 	var format *outputFormat
 	c := &cobra.Command{
 		Use: "show ID", Short: "Show what one action asked and was told", Args: oneArg("the id of an action; `fn-threatq history list` shows them"),
@@ -122,12 +123,17 @@ func (p *program) historyShowCommand() *cobra.Command {
 			if format.json {
 				return writeJSON(p.Stdout, d)
 			}
-			return p.showDialogue(d, false)
+			return p.showDialogue(d, false, whole)
 		},
 	}
 	stateDirFlag(c, &stateDir)
+	wholeFlag(c, &whole)
 	format = outputFlag(c)
 	return c
+}
+
+func wholeFlag(c *cobra.Command, whole *bool) {
+	c.Flags().BoolVarP(whole, "verbose", "v", false, "show long answers whole")
 }
 
 func (p *program) recorded(stateDir, id string) (*dialogue.Dialogue, error) {
@@ -177,8 +183,11 @@ and values of people are in it as they were recorded: look before you share it.`
 	return c
 }
 
+// answerLines is how much is shown of an answer that is not asked for whole.
+const answerLines = 8
+
 // showDialogue prints a dialogue as a scenario has it.
-func (p *program) showDialogue(d *dialogue.Dialogue, simulated bool) error {
+func (p *program) showDialogue(d *dialogue.Dialogue, simulated, whole bool) error {
 	about := fmt.Sprintf("%s, %s %s", cmp.Or(d.Action.Title, d.Action.Name), d.Module, d.Version)
 	if d.Action.IncidentID != 0 {
 		about += fmt.Sprintf(", incident %d", d.Action.IncidentID)
@@ -191,7 +200,11 @@ func (p *program) showDialogue(d *dialogue.Dialogue, simulated bool) error {
 	case d.Observed:
 		about += " (observed: writes were not made, and are answered by stand-ins)"
 	}
-	text, err := scenario.Spoken(d)
+	most := answerLines
+	if whole {
+		most = 0
+	}
+	text, err := scenario.Spoken(d, most)
 	if err != nil {
 		return err
 	}

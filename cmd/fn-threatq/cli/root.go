@@ -149,6 +149,7 @@ else $APP_CONFIG_FILE, else ./app.config, else ~/.resilient/app.config.`,
 		p.explainCommand(),
 		p.simulateCommand(),
 		p.historyCommand(),
+		p.replayCommand(),
 		p.versionCommand(),
 	)
 	return root

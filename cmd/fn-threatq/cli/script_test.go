@@ -65,6 +65,10 @@ func programMain() {
 //	               sends N messages of a rule about an incident
 //	replies N TEXT takes N replies, each with the message TEXT; there are no more
 //	hold-lock FILE holds the lock as a running host does
+//	message FILE RULE INCIDENT
+//	               writes a message of a rule about an incident to a file
+//	threatq-wrote [CALL…]
+//	               as soar-wrote, for ThreatQ; searches by POST do not count
 //	letters FILE   writes the dead letters of a JSON file into the ledger of a
 //	               host that is stopped
 //
@@ -99,6 +103,8 @@ func TestScripts(t *testing.T) {
 			"replies":       repliesCommand,
 			"hold-lock":     holdLockCommand,
 			"letters":       lettersCommand,
+			"message":       messageCommand,
+			"threatq-wrote": threatqWroteCommand,
 		},
 	})
 }

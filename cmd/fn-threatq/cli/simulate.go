@@ -15,6 +15,7 @@ import (
 func (p *program) simulateCommand() *cobra.Command {
 	var f planFlags
 	var module, recording, stateDir string
+	var whole bool
 	c := &cobra.Command{
 		Use:   "simulate MESSAGE",
 		Short: "Show every call that a message would lead to, and write nothing",
@@ -52,7 +53,7 @@ Exit code: 0; 1 when the action would fail, or no module would take it.`,
 				if err != nil {
 					return stopped(ctx, err)
 				}
-				return p.showSimulation(s, f.format.json)
+				return p.showSimulation(s, f.format.json, whole)
 			})
 		},
 	}
@@ -60,6 +61,7 @@ Exit code: 0; 1 when the action would fail, or no module would take it.`,
 	c.Flags().StringVar(&module, "module", "", "play the module `FILE` in place of the installed one")
 	c.Flags().StringVar(&recording, "recording", "", "answer reads from a recording: `FILE` of \"history show -o json\", or the id of an action in the history")
 	stateDirFlag(c, &stateDir)
+	wholeFlag(c, &whole)
 	_ = c.MarkFlagFilename("module", "wasm")
 	return c
 }
@@ -88,7 +90,7 @@ func (p *program) recording(name, stateDir string) (*dialogue.Dialogue, error) {
 	return &d, nil
 }
 
-func (p *program) showSimulation(s *host.Simulation, asJSON bool) error {
+func (p *program) showSimulation(s *host.Simulation, asJSON, whole bool) error {
 	failed := s.Problem != ""
 	if asJSON {
 		if err := writeJSON(p.Stdout, s); err != nil {
@@ -104,7 +106,7 @@ func (p *program) showSimulation(s *host.Simulation, asJSON bool) error {
 		if i > 0 {
 			fmt.Fprintln(p.Stdout)
 		}
-		if err := p.showDialogue(d, true); err != nil {
+		if err := p.showDialogue(d, true, whole); err != nil {
 			return err
 		}
 	}
