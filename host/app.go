@@ -86,8 +86,9 @@ type App struct {
 	closed    bool // guarded by reloading
 	retiring  sync.WaitGroup
 
-	// record is open while the app runs.
-	record *ledger.Ledger
+	// record is open while the app runs, and so are the listeners.
+	record    *ledger.Ledger
+	listeners *listeners
 
 	ready     chan struct{}
 	readyOnce sync.Once
@@ -270,6 +271,8 @@ func (a *App) Run(ctx context.Context) error {
 			a.log.Warn("the ledger was not closed in order", "error", err)
 		}
 	}()
+	a.listeners = a.newListeners()
+	defer a.listeners.close()
 	session, err := a.connect(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -297,6 +300,8 @@ func (a *App) Run(ctx context.Context) error {
 	defer endTrial()
 	endLook := a.watchModules(ctx)
 	defer endLook()
+	endShadows := a.listeners.shadows.watch(ctx)
+	defer endShadows()
 	endWatch := a.watch(alive, func(ctx context.Context) error { a.actions.Ping(); return b.Ping(ctx) })
 	defer endWatch()
 	select {
@@ -438,6 +443,9 @@ func (a *App) flow(session resilient.Session, record *ledger.Ledger) *flow.Flow 
 		Modules: s.Modules, Directory: s.Directory, Performer: s.Performer, Site: s.Site, Settings: s.Settings, TrapException: s.TrapException,
 		Ledger:   record,
 		Touches:  touches,
+		Reads:    reads,
+		Observe:  s.Observe,
+		Listener: a.listeners,
 		Parallel: a.o.Config.ThreatQ.MaxParallel,
 		Hold:     a.o.Config.ThreatQ.Hold,
 		Redact:   a.redact.Redact,

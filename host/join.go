@@ -43,6 +43,17 @@ func (d directory) FieldOption(ctx context.Context, field string, value int64) (
 	return label, err
 }
 
+// reads says that a call changes nothing at its service.
+func reads(c abi.Call) bool {
+	switch c.Service {
+	case abi.ThreatQ:
+		return threatq.Reads(c)
+	case abi.Resilient:
+		return resilient.Reads(c)
+	}
+	return false
+}
+
 // touches says whether a write can change what a read answers; SOAR has rules and
 // scripts that change anything.
 func touches(write, read abi.Call) bool {

@@ -74,7 +74,7 @@ func OpenModules(ctx context.Context, cacheDir, stateDir string) (*Modules, erro
 		return nil, err
 	}
 	m := &Modules{stateDir: a.o.StateDir, store: s, box: box, trial: Trial{CacheDir: cache, Store: s}}
-	if m.catalog, err = catalog.Open(ctx, catalog.Options{Store: s}); err != nil {
+	if m.catalog, err = catalog.Open(ctx, catalog.Options{Box: box, Store: s}); err != nil {
 		return nil, errors.Join(err, box.Close(ctx))
 	}
 	m.installer = &install.Installer{Store: s}

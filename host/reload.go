@@ -181,6 +181,7 @@ func (a *App) exchange(fresh *live) {
 		fresh.threatq.users = append(slices.Clip(was.threatq.users), unused)
 	}
 	a.live.Store(fresh)
+	a.listeners.configure(fresh.config.Record)
 	for _, key := range fresh.cold {
 		a.log.Warn("a key has changed that takes effect with a restart only", "key", key, "because", cold[key])
 	}
@@ -221,6 +222,7 @@ func (a *App) setup(l *live) *flow.Setup {
 		},
 		Settings:      l.config.Modules,
 		TrapException: r.TrapException,
+		Observe:       l.config.Observe,
 	}
 }
 

@@ -30,6 +30,15 @@ func (l *loader) build() *Config {
 		Age:  time.Duration(l.values[sectionThreatQ+".ledger_days"].number) * 24 * time.Hour,
 		Size: int64(l.values[sectionThreatQ+".ledger_mb"].number) << 20,
 	}
+	mode := l.values[sectionThreatQ+".mode"]
+	if config.Observe = mode.text == "observe"; config.Observe {
+		l.warn(mode.problem("is observe: nothing is written to ThreatQ or SOAR, and each action is answered by what would have been done", "write mode=act, or leave it out, to do it"))
+	}
+	config.Record = Record{
+		On:   l.values[sectionThreatQ+".record"].boolean,
+		Age:  time.Duration(l.values[sectionThreatQ+".record_days"].number) * 24 * time.Hour,
+		Size: int64(l.values[sectionThreatQ+".record_mb"].number) << 20,
+	}
 	config.LockFile = expandHome(l.env[lockVariable], l.home)
 	if config.LockFile == "" {
 		config.LockFile = filepath.Join(l.home, ".resilient", "resilient_circuits_lockfile")

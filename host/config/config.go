@@ -28,6 +28,9 @@ type Config struct {
 	TrustedKeys []string
 	Log         Log
 	Ledger      Ledger
+	// Observe: nothing is written to ThreatQ or SOAR (mode=observe).
+	Observe bool
+	Record  Record
 	// LockFile is held while the host runs: two hosts with one account take each other's messages.
 	LockFile string
 	// Warnings are what a person should see at each start.
@@ -96,6 +99,13 @@ type ThreatQ struct {
 
 // Ledger says how long outcomes are remembered, and in how much room.
 type Ledger struct {
+	Age  time.Duration
+	Size int64 // bytes
+}
+
+// Record says whether dialogues of actions are kept, how long, and in how much room.
+type Record struct {
+	On   bool
 	Age  time.Duration
 	Size int64 // bytes
 }

@@ -10,7 +10,8 @@
 // sending and knowing makes a module look instead of doing it twice. The policy
 // is the one table that says what is done about a failure. A scope is the part
 // of an action in here: it counts the action's calls, and owns its blobs, which
-// are files of downloaded bytes that only this action can name.
+// are files of downloaded bytes that only this action can name. A rehearsal makes
+// a scope a dry run: it reads, and only tells what it would have written.
 package effect
 
 import (
@@ -94,6 +95,7 @@ type Scope struct {
 	maxCalls, maxTurn int
 	waits             Waiting
 	reads             Reads
+	rehearsal         *Rehearsal
 
 	mu    sync.Mutex
 	ids   map[string]bool
@@ -115,6 +117,8 @@ type ScopeOptions struct {
 	Waiting      Waiting
 	// Reads may answer calls in place of the service; nil: nothing does.
 	Reads Reads
+	// Rehearsal, when set, makes the scope a dry run: nothing is written.
+	Rehearsal *Rehearsal
 }
 
 // Reads may know the answer to a call, from what another action has read. It is
@@ -132,7 +136,7 @@ type Reads interface {
 func (p *Performer) Open(o ScopeOptions) *Scope {
 	return &Scope{
 		p: p, action: o.Action, permits: o.Permits, token: o.ContextToken,
-		maxCalls: o.MaxCalls, maxTurn: o.MaxTurnCalls, waits: o.Waiting, reads: o.Reads,
+		maxCalls: o.MaxCalls, maxTurn: o.MaxTurnCalls, waits: o.Waiting, reads: o.Reads, rehearsal: o.Rehearsal,
 		ids: map[string]bool{}, blobs: &blobs{dir: p.o.TempDir},
 	}
 }
@@ -175,6 +179,10 @@ func (s *Scope) Perform(ctx context.Context, calls []abi.Call) ([]abi.Result, er
 		s.reads.Turn(calls)
 	}
 	for i, call := range calls {
+		if answer, ok := s.rehearse(ctx, call); ok {
+			results[i] = answer
+			continue
+		}
 		group.Go(func() { results[i] = s.answer(ctx, w, call) })
 	}
 	group.Wait()
@@ -294,7 +302,7 @@ func (s *Scope) perform(ctx context.Context, w *waiter, c abi.Call) abi.Result {
 		wait(ctx, unknownPause)
 	}
 	s.log(ctx, c, result, tries, time.Since(begin))
-	return result
+	return s.amended(c, result)
 }
 
 // Ask performs a reading call of the host's own under the same policy.
@@ -430,7 +438,7 @@ func (s *Scope) once(ctx context.Context, c abi.Call) (*rest.Response, *abi.Blob
 		}
 		request.Save, request.SaveLimit = file, s.p.o.MaxBlob
 	}
-	response, err := s.p.o.Clients[c.Service].Do(ctx, request)
+	response, err := s.client(c.Service).Do(ctx, request)
 	if err != nil {
 		file.discard()
 		return nil, nil, err

@@ -161,6 +161,11 @@ type Options struct {
 	// Touches says whether a call that is no GET can change what a GET of the
 	// same service answers; nil: it always can. See reads.
 	Touches func(write, read abi.Call) bool
+	// Observe and Reads are as in Setup; Reads does not change while the flow runs.
+	Observe bool
+	Reads   func(abi.Call) bool
+	// Listener is given the dialogues of actions; nil: nobody is.
+	Listener Listener
 	// Redact takes secrets out of texts for users.
 	Redact func(string) string
 	// Host is the host name shown in results of functions.
@@ -225,7 +230,7 @@ func New(o Options) *Flow {
 	f := &Flow{leaving: make(chan struct{}), o: o, lanes: newLanes(o.Parallel), holds: newHolds(), exclusive: newExclusive(), run: run, stop: stop, running: map[string]*job{}}
 	f.Swap(&Setup{
 		Modules: o.Modules, Directory: o.Directory, Performer: o.Performer,
-		Site: o.Site, Settings: o.Settings, TrapException: o.TrapException,
+		Site: o.Site, Settings: o.Settings, TrapException: o.TrapException, Observe: o.Observe,
 	})
 	f.kinds = newKinds(f)
 	f.record = &record{flow: f}
@@ -360,6 +365,9 @@ func (f *Flow) work(j *job) {
 		story: r.story, noLane: e.noLane(module, action),
 	}
 	p.story.setup, p.story.action, p.story.module = setup, action, module.Manifest()
+	if setup.Observe {
+		r.rehearsal = effect.NewRehearsal(f.o.Reads)
+	}
 	if p.now.IsZero() {
 		p.now = r.begin
 	}
@@ -387,6 +395,7 @@ func (f *Flow) work(j *job) {
 // finish records the outcome and sends the reply.
 func (f *Flow) finish(r *run, outcome outcome) {
 	r.story.took = time.Since(r.begin)
+	outcome = r.observed(outcome)
 	f.report(r, outcome)
 	if outcome.abandoned {
 		f.forget(r.jobs...)

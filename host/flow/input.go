@@ -26,6 +26,18 @@ func newInput(p *performance) *Input {
 // NewInput begins the texts for one action of a module. Of the settings the
 // module is given those that its manifest declares.
 func NewInput(m *manifest.Manifest, given map[string]string, site abi.Site, action *abi.Action, now time.Time) *Input {
+	head := []byte(`{"v":` + strconv.Itoa(abi.Version))
+	head = append(head, `,"now":`...)
+	head = strconv.AppendInt(head, now.UnixMilli(), 10)
+	head = fmt.Appendf(head, `,"seed":"%016x"`, SeedOf(action.ID))
+	head = append(append(head, `,"settings":`...), encode(settingsOf(m, given))...)
+	head = append(append(head, `,"site":`...), encode(site)...)
+	head = append(append(head, `,"action":`...), encode(action)...)
+	return &Input{head: head}
+}
+
+// settingsOf are the settings that a module declares.
+func settingsOf(m *manifest.Manifest, given map[string]string) map[string]string {
 	settings := map[string]string{}
 	for _, s := range m.Settings {
 		value, ok := given[s.Name]
@@ -34,14 +46,7 @@ func NewInput(m *manifest.Manifest, given map[string]string, site abi.Site, acti
 		}
 		settings[s.Name] = value
 	}
-	head := []byte(`{"v":` + strconv.Itoa(abi.Version))
-	head = append(head, `,"now":`...)
-	head = strconv.AppendInt(head, now.UnixMilli(), 10)
-	head = fmt.Appendf(head, `,"seed":"%016x"`, SeedOf(action.ID))
-	head = append(append(head, `,"settings":`...), encode(settings)...)
-	head = append(append(head, `,"site":`...), encode(site)...)
-	head = append(append(head, `,"action":`...), encode(action)...)
-	return &Input{head: head}
+	return settings
 }
 
 // Text is the input of a turn.

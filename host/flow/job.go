@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fn-threatq/host/effect"
 	"fn-threatq/host/ledger"
 )
 
@@ -66,6 +67,8 @@ type run struct {
 	begin    time.Time
 	// unreadable: the message is not what SOAR sends.
 	unreadable bool
+	// rehearsal takes the place of writing; nil: calls are performed.
+	rehearsal *effect.Rehearsal
 
 	mu sync.Mutex
 	// toldAt is when the users were told last of an outage.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"fn-threatq/abi"
+	"fn-threatq/host/dialogue"
 	"fn-threatq/host/effect"
 )
 
@@ -36,6 +37,8 @@ type performance struct {
 	shares bool
 	// subIDs are the ids of the sub-actions so far.
 	subIDs map[string]bool
+	// dialogue is kept for the listener; nil when it does not want it.
+	dialogue *dialogue.Dialogue
 }
 
 // outcome is the end of an action: a reply or a failure.
@@ -46,14 +49,23 @@ type outcome struct {
 	abandoned bool
 	// why it was abandoned.
 	why string
+	// observed: it tells of what would have been done.
+	observed bool
 }
 
 func failure(code abi.ErrorCode, text string) outcome {
 	return outcome{fail: &abi.Failure{Code: code, Message: text}}
 }
 
-// play takes an action through its turns.
+// play takes an action through its turns, and tells the listener.
 func (f *Flow) play(ctx context.Context, p *performance) outcome {
+	f.listen(p)
+	out := f.perform(ctx, p)
+	f.tell(p, out)
+	return out
+}
+
+func (f *Flow) perform(ctx context.Context, p *performance) outcome {
 	timeLimit := f.o.ActionTime
 	if p.noLane {
 		timeLimit = noLaneActionTime
@@ -86,7 +98,7 @@ func (f *Flow) play(ctx context.Context, p *performance) outcome {
 	p.outage = &outage{flow: f, run: p.run, clock: p.clock}
 	scope := p.setup.Performer.Open(effect.ScopeOptions{
 		Action: p.action.ID, Permits: p.module.Permits(), ContextToken: p.token,
-		MaxCalls: limits.Calls, MaxTurnCalls: limits.TurnCalls, Waiting: p.outage.waiting(), Reads: f.reader(p, who),
+		MaxCalls: limits.Calls, MaxTurnCalls: limits.TurnCalls, Waiting: p.outage.waiting(), Reads: f.reader(p, who), Rehearsal: p.run.rehearsal,
 	})
 	defer func() {
 		f.holds.release(who)
@@ -149,7 +161,9 @@ func (f *Flow) turns(ctx context.Context, p *performance, scope *effect.Scope, w
 		}
 		if out.Progress != "" && p.action.Parent == "" {
 			f.exclusive.progress(p.action.Name, out.Progress)
-			f.interim(p.run, out.Progress)
+			if p.run.rehearsal == nil {
+				f.interim(p.run, out.Progress)
+			}
 		}
 		switch {
 		case out.Reply != nil:
@@ -177,6 +191,7 @@ func (f *Flow) turns(ctx context.Context, p *performance, scope *effect.Scope, w
 				return outcome{}, err
 			}
 		}
+		p.note(out, results, log)
 		in.Add(out.State, results)
 	}
 	return outcome{}, &codedError{abi.CodeModule, fmt.Sprintf("module %s took more than %d turns", m.Name, turns), true}

@@ -205,9 +205,10 @@ func sharesReads(m Module, a *abi.Action) bool {
 	return rule != nil && rule.Automatic
 }
 
-// reader is nil for an action without a lane.
+// reader is nil for an action without a lane, and for one that only rehearses:
+// what it reads is told with its own stand-ins.
 func (f *Flow) reader(p *performance, who *holder) effect.Reads {
-	if p.lane == "" {
+	if p.lane == "" || p.run.rehearsal != nil {
 		return nil
 	}
 	return &reader{flow: f, lane: p.lane, shares: p.shares, since: p.run.jobs[0].arrived, held: func() bool { return f.holds.any(who) }, asked: map[string]bool{}}

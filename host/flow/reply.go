@@ -149,6 +149,8 @@ func (f *Flow) line(r *run, o outcome, j *job) (slog.Level, []any) {
 	case o.fail != nil:
 		level, result = slog.LevelError, "failed"
 		attrs = append(attrs, "code", string(o.fail.Code), "retry", o.fail.Retry)
+	case o.observed:
+		result = "observed"
 	case !o.reply.Success:
 		level, result = slog.LevelWarn, "failed"
 	}

@@ -20,6 +20,10 @@ type Setup struct {
 	Settings map[string]string
 	// TrapException is as in Options.
 	TrapException bool
+	// Observe: nothing is written. Actions are played on what the services answer
+	// to their reads, and on stand-ins for the answers to all else; their users are
+	// told what would have been done.
+	Observe bool
 
 	log *slog.Logger
 	// using counts the actions that work with it.

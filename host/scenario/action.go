@@ -43,6 +43,8 @@ type stage struct {
 	site     abi.Site
 	now      time.Time
 	settings map[string]string
+	// once: each turn is played one time only.
+	once bool
 }
 
 // moment is a time in milliseconds since 1970, or as RFC 3339 has it.

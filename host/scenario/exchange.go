@@ -63,6 +63,8 @@ type answer struct {
 	retry   bool
 	body    *value
 	blob    *abi.Blob
+	// given is the result itself, of a replay.
+	given *abi.Result
 }
 
 // noAnswer are the words for calls without an answer, with the code that the

@@ -33,7 +33,7 @@ func Run(ctx context.Context, module Module, s *Scenario) Result {
 		}
 		return nil
 	})
-	r := Result{Turns: len(turns), Dialogue: dialogue(turns)}
+	r := Result{Turns: len(turns), Dialogue: spoken(turns)}
 	for _, t := range turns {
 		r.Calls += len(t.exchanges)
 	}
@@ -205,8 +205,8 @@ func requests(list []*exchange) string {
 	return b.String()
 }
 
-// dialogue shows turns in the form of a scenario file.
-func dialogue(turns []*played) string {
+// spoken shows turns in the form of a scenario file.
+func spoken(turns []*played) string {
 	var b strings.Builder
 	for i, t := range turns {
 		end, err := endingOf(t.out)

@@ -36,6 +36,8 @@ type State struct {
 	Modules map[string]*Module `json:"modules"`
 	// Packs by name.
 	Packs map[string]*Pack `json:"packs"`
+	// Shadows are the candidates that run beside modules of their names.
+	Shadows map[string]*Version `json:"shadows,omitempty"`
 }
 
 // Module is what is installed under one name.
@@ -174,6 +176,9 @@ func (s *Store) sweep(state *State) error {
 		for _, v := range append(slices.Clone(m.Former), m.Current) {
 			keep[s.moduleFile(v.Digest)] = true
 		}
+	}
+	for _, v := range state.Shadows {
+		keep[s.moduleFile(v.Digest)] = true
 	}
 	for name := range state.Packs {
 		keep[s.packFile(name)] = true

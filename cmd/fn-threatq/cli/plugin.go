@@ -19,7 +19,7 @@ const (
 func (p *program) pluginCommand() *cobra.Command {
 	return group("plugin", "Work with rule modules", slices.Concat(
 		[]*cobra.Command{p.pluginListCommand(), p.pluginInstallCommand()}, p.pluginStateCommands(),
-		[]*cobra.Command{p.pluginTestCommand(), p.pluginNewCommand(), p.pluginBuildCommand(), p.pluginCheckCommand(), p.pluginDocCommand()})...)
+		[]*cobra.Command{p.pluginShadowCommand(), p.pluginPromoteCommand(), p.pluginTestCommand(), p.pluginNewCommand(), p.pluginBuildCommand(), p.pluginCheckCommand(), p.pluginDocCommand()})...)
 }
 
 func (p *program) pluginTestCommand() *cobra.Command {

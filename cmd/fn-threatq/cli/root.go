@@ -146,6 +146,10 @@ else $APP_CONFIG_FILE, else ./app.config, else ~/.resilient/app.config.`,
 		p.queueCommand(),
 		p.packCommand(),
 		p.actionsCommand(),
+		p.explainCommand(),
+		p.simulateCommand(),
+		p.historyCommand(),
+		p.replayCommand(),
 		p.versionCommand(),
 	)
 	return root

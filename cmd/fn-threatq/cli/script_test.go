@@ -68,6 +68,10 @@ func programMain() {
 //	replies N TEXT takes N replies, each with the message TEXT; there are no more
 //	host-answers   waits until the host that was started answers its commands
 //	hold-lock FILE holds the lock as a running host does
+//	message FILE RULE INCIDENT
+//	               writes a message of a rule about an incident to a file
+//	threatq-wrote [CALL…]
+//	               as soar-wrote, for ThreatQ; searches by POST do not count
 //	letters FILE   writes the dead letters of a JSON file into the ledger of a
 //	               host that is stopped
 //
@@ -103,6 +107,8 @@ func TestScripts(t *testing.T) {
 			"host-answers":  hostAnswersCommand,
 			"hold-lock":     holdLockCommand,
 			"letters":       lettersCommand,
+			"message":       messageCommand,
+			"threatq-wrote": threatqWroteCommand,
 		},
 	})
 }
