@@ -199,12 +199,14 @@ type delivery struct {
 	acknowledged chan struct{}
 }
 
-func (d *delivery) Message() flow.Message                       { return d.message }
-func (d *delivery) Reply(_ context.Context, reply []byte) error { d.reply = reply; return nil }
-func (d *delivery) Ack(context.Context) error                   { close(d.acknowledged); return nil }
-func (d *delivery) Finish(ctx context.Context, reply []byte) error {
+func (d *delivery) Message() flow.Message               { return d.message }
+func (d *delivery) Reply(context.Context, []byte) error { return nil }
+func (d *delivery) Ack(context.Context) error           { close(d.acknowledged); return nil }
+
+func (d *delivery) Finish(_ context.Context, reply []byte) (bool, error) {
 	d.reply = reply
-	return d.Ack(ctx)
+	close(d.acknowledged)
+	return true, nil
 }
 
 // local answers calls from a simulator in this process. Once it learns, each

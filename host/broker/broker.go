@@ -57,7 +57,7 @@ func New(options Options) (*Broker, error) {
 // again after 1, 5, 15 and then every 60 minutes.
 //
 // handle is called for one message at a time and must return at once: put the
-// delivery in a queue, and call Reply and Ack elsewhere. A slow handler costs
+// delivery in a queue, and call Reply and Finish elsewhere. A slow handler costs
 // throughput and delays the next connect, but not the session's life.
 //
 // The end of ctx is abrupt: what was not acknowledged comes again. For a
@@ -205,7 +205,7 @@ func (b *Broker) isClosing() bool {
 }
 
 // StopReceiving ends the calls of the handler: when it returns, none is running
-// and none will follow. The session stays, so that Reply and Ack of deliveries
+// and none will follow. The session stays, so that Reply and Finish of deliveries
 // handed out before still work; what the broker sent ahead goes back to the
 // queue at Close. It must not be called from the handler.
 func (b *Broker) StopReceiving() {
@@ -248,8 +248,7 @@ func (b *Broker) Close(ctx context.Context) error {
 // until ctx ends. Headers are escaped as STOMP 1.2 has it; destination and
 // content-length are set by Send. When the connection breaks while writing, the
 // frame is sent again by the next session, so that it can arrive twice; when it
-// breaks just after, it may be lost without an error, as no receipt is asked for
-// (an Ack after it is lost as well, then).
+// breaks just after, it may be lost without an error, as no receipt is asked for.
 func (b *Broker) Send(ctx context.Context, destination string, headers map[string]string, body []byte) error {
 	f, err := sendFrame(destination, headers, body)
 	if err != nil {

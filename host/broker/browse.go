@@ -29,7 +29,7 @@ func Browse(ctx context.Context, options Options, see func(*Delivery) bool) erro
 		frame.Destination, b.options.Destination,
 		frame.Ack, "auto",
 		"browser", "true",
-	), "browsing"); err != nil {
+	)); err != nil {
 		return connectError(StageSubscribe, b.options.Addr, b.options.ConnectTimeout, err)
 	}
 	for {
@@ -91,9 +91,9 @@ func Probe(ctx context.Context, options Options) (Probed, error) {
 		frame.Ack, "client-individual",
 		"selector", "FALSE",
 		"activemq.prefetchSize", "0",
-	), "probed")
+	))
 	if err == nil {
-		err = s.confirmWithin(ctx, frame.New(frame.UNSUBSCRIBE, frame.Id, id), "unsubscribed")
+		err = s.confirmWithin(ctx, frame.New(frame.UNSUBSCRIBE, frame.Id, id))
 	}
 	p.Subscribe = time.Since(begin)
 	if err != nil {
@@ -115,10 +115,10 @@ func openOnce(ctx context.Context, options Options) (*Broker, *session, error) {
 }
 
 // confirmWithin is confirm with a limit of its own.
-func (s *session) confirmWithin(ctx context.Context, f *frame.Frame, receipt string) error {
+func (s *session) confirmWithin(ctx context.Context, f *frame.Frame) error {
 	ctx, cancel := context.WithTimeout(ctx, s.broker.options.ConnectTimeout)
 	defer cancel()
-	return s.confirm(ctx, f, receipt)
+	return s.confirm(ctx, f)
 }
 
 // leave ends a session in which nothing is to be confirmed.

@@ -71,14 +71,18 @@ func contract(t *testing.T, w world) {
 		{"RoundTrip", contractRoundTrip},
 		{"Prefetch", contractPrefetch},
 		{"Redelivery", contractRedelivery},
-		{"Finish", contractFinish},
-		{"UncommittedFinish", contractUncommittedFinish},
 		{"RefusedLogin", contractRefusedLogin},
 		{"RefusedDestination", contractRefusedDestination},
 		{"UntrustedCertificate", contractUntrustedCertificate},
 		{"OddCredentials", contractOddCredentials},
 		{"LargeMessage", contractLargeMessage},
 		{"RefusedReply", contractRefusedReply},
+		{"Finish", contractFinish},
+		{"LostTransaction", contractLostTransaction},
+		{"AbortedTransaction", contractAbortedTransaction},
+		{"SpoiledTransaction", contractSpoiledTransaction},
+		{"OddTransactions", contractOddTransactions},
+		{"Cuts", contractCuts},
 		{"GracefulEnd", contractGracefulEnd},
 		{"EndedSubscription", contractEndedSubscription},
 		{"NackMovesAway", contractNackMovesAway},
@@ -200,62 +204,6 @@ func contractRedelivery(t *testing.T, w world) {
 	h.nothingMore(t)
 }
 
-// A message is answered and acknowledged as one; when its session is gone, it is
-// neither, so that the next delivery is the one that is answered.
-func contractFinish(t *testing.T, w world) {
-	server := soar(t, w)
-	require.NoError(t, server.Subscribe(within(t), acksOf(t), "auto", 0))
-	h := run(t, options(t, w))
-	for i := range 2 {
-		publish(t, server, i, []byte("{}"))
-	}
-	first, second := h.next(t), h.next(t)
-	require.NoError(t, first.Finish(within(t), []byte(`{"complete":true}`)))
-	require.NoError(t, first.Finish(within(t), []byte(`{"complete":true}`)), "a second one is not sent")
-	m, err := server.Receive(within(t))
-	require.NoError(t, err)
-	assert.Equal(t, "invid:0", m.Headers["correlation-id"])
-	assert.Equal(t, "application/json", m.Headers["content-type"])
-	assert.JSONEq(t, `{"complete":true}`, string(m.Body))
-	assert.NotContains(t, m.Headers, "transaction")
-
-	h.state(t, true)
-	h.cut()
-	again := h.next(t)
-	assert.Equal(t, second.MessageID, again.MessageID, "only what was not finished comes again")
-	assert.ErrorIs(t, second.Finish(within(t), []byte(`"stale"`)), broker.ErrStale)
-	require.NoError(t, again.Finish(within(t), []byte(`"again"`)))
-	m, err = server.Receive(within(t))
-	require.NoError(t, err)
-	assert.Equal(t, `"again"`, string(m.Body))
-	h.nothingMore(t)
-	assert.ErrorIs(t, (&broker.Delivery{MessageID: "x"}).Finish(within(t), nil), broker.ErrNoReplyTo)
-	assert.ErrorIs(t, (&broker.Delivery{MessageID: "x", ReplyTo: "/queue/y"}).Finish(within(t), nil), broker.ErrNoAck)
-}
-
-// A connection that breaks before the COMMIT leaves neither reply nor acknowledgement.
-func contractUncommittedFinish(t *testing.T, w world) {
-	server := soar(t, w)
-	require.NoError(t, server.Subscribe(within(t), acksOf(t), "auto", 0))
-	publish(t, server, 0, []byte("{}"))
-	crashed := soar(t, w)
-	require.NoError(t, crashed.Subscribe(within(t), queueOf(t), "client-individual", 1))
-	m, err := crashed.Receive(within(t))
-	require.NoError(t, err)
-	require.NoError(t, crashed.Transact(within(t), m, acksOf(t), []byte(`"lost"`), false))
-	crashed.Close()
-	other := soar(t, w)
-	require.NoError(t, other.Subscribe(within(t), queueOf(t), "client-individual", 1))
-	again, err := other.Receive(within(t))
-	require.NoError(t, err)
-	assert.Equal(t, m.ID, again.ID)
-	assert.True(t, again.Redelivered)
-	require.NoError(t, other.Transact(within(t), again, acksOf(t), []byte(`"kept"`), true))
-	reply, err := server.Receive(within(t))
-	require.NoError(t, err)
-	assert.Equal(t, `"kept"`, string(reply.Body), "nothing came of the transaction that was not committed")
-}
-
 // refused runs a host that must be turned away at its first start.
 func refused(t *testing.T, o broker.Options) *broker.RefusedError {
 	h := run(t, o)
@@ -329,8 +277,10 @@ func contractRefusedReply(t *testing.T, w world) {
 		"correlation-id": "invid:1", "reply-to": "/queue/forbidden.acks",
 	}, []byte("{}")))
 	d := h.next(t)
-	require.NoError(t, d.Reply(within(t), []byte("{}")))
-	require.NoError(t, d.Ack(within(t)))
+	require.NoError(t, d.Reply(within(t), []byte("{}")), "an interim reply is not waited for")
+	answered, err := d.Finish(within(t), []byte("{}"))
+	require.NoError(t, err, "it is done with all the same")
+	assert.False(t, answered)
 	publish(t, server, 2, []byte("{}"))
 	d = h.next(t)
 	assert.Equal(t, "invid:2", d.CorrelationID)
@@ -451,12 +401,9 @@ func restartMidStream(t *testing.T, w world, stop func(testing.TB)) {
 				case <-ctx.Done():
 					return
 				case d := <-h.deliveries:
-					if err := d.Reply(ctx, []byte(strconv.Quote(d.CorrelationID))); err != nil {
-						continue
-					}
-					if err := d.Ack(ctx); err != nil {
+					if _, err := d.Finish(ctx, []byte(strconv.Quote(d.CorrelationID))); err != nil {
 						if !errors.Is(err, broker.ErrStale) && ctx.Err() == nil {
-							t.Errorf("Ack: %v", err)
+							t.Errorf("Finish: %v", err)
 						}
 						continue
 					}
@@ -484,7 +431,9 @@ func restartMidStream(t *testing.T, w world, stop func(testing.TB)) {
 		if !assert.NoError(t, err, "%d of %d answered", len(answered), total) {
 			break
 		}
-		answered[m.Headers["correlation-id"]] = true
+		id := m.Headers["correlation-id"]
+		assert.False(t, answered[id], "%s was answered twice", id)
+		answered[id] = true
 	}
 	cancel()
 	workers.Wait()

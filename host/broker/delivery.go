@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -71,20 +72,99 @@ func newDelivery(b *Broker, s *session, f *frame.Frame) *Delivery {
 }
 
 // Reply sends body (JSON) to ReplyTo by whatever session is current, and waits
-// for one until ctx ends. It is marked persistent, so that a restart of the
-// broker does not lose it. See Send for what a broken connection means.
+// for one until ctx ends. It is for what may be lost or come twice: see Send; the
+// final reply goes by Finish.
 func (d *Delivery) Reply(ctx context.Context, body []byte) error {
-	if d.ReplyTo == "" {
-		return fmt.Errorf("reply to message %q: %w", d.MessageID, ErrNoReplyTo)
+	destination, headers, err := d.address()
+	if err == nil {
+		err = d.broker.Send(ctx, destination, headers, body)
 	}
-	if err := d.broker.Send(ctx, d.ReplyTo, d.replyHeaders(), body); err != nil {
+	if err != nil {
 		return fmt.Errorf("reply to message %q: %w", d.MessageID, err)
 	}
 	return nil
 }
 
-// Ack acknowledges the message on the session it came by, once; further calls
-// do nothing. It returns an error that wraps ErrStale when that session is gone.
+// address is where a reply goes, and its headers: persistent, so that a restart of
+// the broker does not lose it.
+func (d *Delivery) address() (destination string, headers map[string]string, err error) {
+	if d.ReplyTo == "" {
+		return "", nil, ErrNoReplyTo
+	}
+	headers = map[string]string{"content-type": "application/json", "persistent": "true"}
+	if d.CorrelationID != "" {
+		headers["correlation-id"] = d.CorrelationID
+	}
+	return d.ReplyTo, headers, nil
+}
+
+// Finish sends body (JSON) to ReplyTo and acknowledges the message, in one
+// transaction on the session that the delivery came by: both happen or neither. nil
+// means that the broker has confirmed it. An error that wraps ErrUnconfirmed says
+// that it is not known; after any other the message is neither answered nor
+// acknowledged. The message comes again, by a later session, if and only if it was
+// not answered. A second call for one delivery does nothing.
+//
+// A reply that the broker refuses, since this account may not send to ReplyTo or no
+// destination has such a name, is left out with a log line, and the message is
+// acknowledged: it would come again for ever. answered is false then. Refusals of
+// other reasons have a few tries before.
+func (d *Delivery) Finish(ctx context.Context, body []byte) (answered bool, err error) {
+	fail := func(err error) (bool, error) {
+		if d.session.ended() {
+			err = fmt.Errorf("%w (%w)", ErrStale, err)
+		}
+		return false, fmt.Errorf("finish message %q: %w", d.MessageID, err)
+	}
+	destination, headers, err := d.address()
+	if err != nil {
+		return fail(err)
+	}
+	if d.ackID == "" { // nothing can be done about its coming again
+		_, err = fail(ErrNoAck)
+		return false, errors.Join(d.Reply(ctx, body), err)
+	}
+	reply, err := sendFrame(destination, headers, body)
+	if err != nil {
+		return fail(err)
+	}
+	if !d.acked.CompareAndSwap(false, true) {
+		return false, nil
+	}
+	for attempt := 0; ; attempt++ {
+		err = d.session.transact(ctx, reply, d.ackID)
+		var refused *replyRefusedError
+		switch {
+		case err == nil:
+			return true, nil
+		case errors.As(err, &refused) && (refused.Kind == RefusedSend || attempt == refusedTries-1):
+			d.broker.options.Logger.Error("the broker does not take a reply; the message is acknowledged without it",
+				slog.String("message_id", d.MessageID), slog.String("reply_to", d.ReplyTo), slog.String("reason", refused.Text))
+			d.acked.Store(false)
+			return false, d.Ack(ctx)
+		case refused != nil && pause(ctx, d.broker.options.Backoff(attempt)):
+			continue
+		case !errors.Is(err, ErrUnconfirmed):
+			d.acked.Store(false)
+		}
+		return fail(err)
+	}
+}
+
+// refusedTries is how often a reply is tried that the broker refuses.
+const refusedTries = 5
+
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// Ack acknowledges the message on the session it came by, unanswered, once; further
+// calls do nothing. nil is no proof: a dead connection accepts bytes for a while. It returns an error that wraps ErrStale when that session is gone.
 func (d *Delivery) Ack(ctx context.Context) error {
 	if d.ackID == "" {
 		return fmt.Errorf("acknowledge message %q: %w", d.MessageID, ErrNoAck)
@@ -102,52 +182,6 @@ func (d *Delivery) Ack(ctx context.Context) error {
 		return fmt.Errorf("acknowledge message %q: %w (%w)", d.MessageID, ErrStale, err)
 	}
 	return fmt.Errorf("acknowledge message %q: %w", d.MessageID, err)
-}
-
-// Finish sends body (JSON) to ReplyTo and acknowledges the message, as one
-// transaction: the broker does both or neither, so that a message that comes again
-// has not been answered yet. It needs the session that the message came by, and
-// returns an error that wraps ErrStale when that one is gone. Without an error the
-// frames are written; when the connection breaks just then, neither may have come
-// about, and the message comes again.
-func (d *Delivery) Finish(ctx context.Context, body []byte) error {
-	switch {
-	case d.ReplyTo == "":
-		return fmt.Errorf("finish message %q: %w", d.MessageID, ErrNoReplyTo)
-	case d.ackID == "":
-		return fmt.Errorf("finish message %q: %w", d.MessageID, ErrNoAck)
-	}
-	send, err := sendFrame(d.ReplyTo, d.replyHeaders(), body)
-	if err != nil {
-		return fmt.Errorf("finish message %q: %w", d.MessageID, err)
-	}
-	if !d.acked.CompareAndSwap(false, true) {
-		return nil
-	}
-	// The ack id is the broker's and unique.
-	send.Header.Add(frame.Transaction, d.ackID)
-	err = d.session.writeAll(ctx, []*frame.Frame{
-		frame.New(frame.BEGIN, frame.Transaction, d.ackID),
-		send,
-		frame.New(frame.ACK, frame.Id, d.ackID, frame.Transaction, d.ackID),
-		frame.New(frame.COMMIT, frame.Transaction, d.ackID),
-	})
-	if err == nil {
-		return nil
-	}
-	d.acked.Store(false)
-	if d.session.ended() {
-		return fmt.Errorf("finish message %q: %w (%w)", d.MessageID, ErrStale, err)
-	}
-	return fmt.Errorf("finish message %q: %w", d.MessageID, err)
-}
-
-func (d *Delivery) replyHeaders() map[string]string {
-	headers := map[string]string{"content-type": "application/json", "persistent": "true"}
-	if d.CorrelationID != "" {
-		headers["correlation-id"] = d.CorrelationID
-	}
-	return headers
 }
 
 // Stale tells whether the session the delivery came by is gone: the message

@@ -17,18 +17,18 @@
 // Promises. The connection is given up when the broker was silent for twice the
 // heart-beat agreed on, or when a write stands still, whatever the handler does;
 // the broker can do the same, because we beat too.
-// Nothing in the hot path waits for the broker: no receipts, so a late one can
-// block nothing. Frames of one session are written in the order of the calls:
-// when Reply and then Ack were called for one delivery, the broker cannot have
-// seen the ACK without the reply. A message is never refused with NACK, which
-// would move it to the dead-letter queue.
+// Frames of one session are written in the order of the calls. Whoever asks for a
+// receipt waits for it alone, and a late one blocks nothing. A message is never
+// refused with NACK, which would move it to the dead-letter queue.
 //
-// An Ack that returned nil is no proof: a dead connection accepts bytes for a
-// while. Remember what was done by message-id, and answer a redelivery from
-// that memory.
+// Finish sends the final reply and acknowledges the message in one transaction, on
+// the session that brought the message: wherever the connection ends, either both
+// have happened or neither, and then the message comes again. So each message gets
+// one final reply, if each delivery of it is finished with what is remembered by
+// message-id. Reply, for interim replies, promises nothing.
 //
-// The graceful end is StopReceiving, then finish what runs (Reply and Ack still
-// work), then Close. Nothing is unsubscribed in between on purpose: ActiveMQ
+// The graceful end is StopReceiving, then finish what runs (Reply and Finish
+// still work), then Close. Nothing is unsubscribed in between on purpose: ActiveMQ
 // gives the unacknowledged messages of an ended subscription to the next
 // consumer at once, and silently ignores an ACK that follows.
 package broker

@@ -20,6 +20,9 @@ var (
 	// ErrStale says that the session a delivery came by is gone: the message
 	// comes again by the next one, and is acknowledged there.
 	ErrStale = errors.New("the session this message came by is gone; the broker will deliver it again")
+	// ErrUnconfirmed says that the connection was lost, or the wait given up, while
+	// the broker committed: the message comes again unless that was done.
+	ErrUnconfirmed = errors.New("whether the broker has taken the reply and the acknowledgement is not known; if not, it delivers the message again")
 	// ErrClosed says that the Broker was closed or that Run has ended.
 	ErrClosed = errors.New("the broker session is closed")
 	// ErrNoReplyTo says that the message names nobody to answer.

@@ -20,7 +20,7 @@ import (
 
 // These tests play the broker byte by byte, on a clock of their own.
 
-const subscribedReceipt = "RECEIPT\nreceipt-id:subscribed\n\n\x00"
+const subscribedReceipt = "RECEIPT\nreceipt-id:1\n\n\x00"
 
 // script is a Broker in a synctest bubble whose connections come to the test.
 type script struct {
@@ -142,7 +142,7 @@ func TestFirstFrames(t *testing.T) {
 			"passcode:p:w\\d ü\nheart-beat:30000,15000\n\n\x00", p.read(), "CONNECT is not escaped")
 		p.write("CONNECTED\nversion:1.2\nserver:x\\c1\n\n\x00")
 		assert.Equal(t, "SUBSCRIBE\nid:actions.201.fn_threatq\ndestination:actions.201.fn_threatq\n"+
-			"ack:client-individual\nactivemq.prefetchSize:7\nreceipt:subscribed\n\n\x00", p.read())
+			"ack:client-individual\nactivemq.prefetchSize:7\nreceipt:1\n\n\x00", p.read())
 		p.write(subscribedReceipt)
 		assert.Equal(t, broker.State{Connected: true, Server: `x\c1`}, <-s.states, "nor is CONNECTED")
 

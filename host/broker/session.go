@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -24,7 +25,8 @@ type session struct {
 	raw      *timedConn
 	conn     net.Conn
 	reader   *frameReader
-	writer   *frame.Writer
+	out      *bufio.Writer
+	writer   *frame.Writer // into out
 	writing  chan struct{} // a lock that a context can stop waiting for
 	queue    chan *Delivery
 	server   string
@@ -34,6 +36,8 @@ type session struct {
 	done       chan struct{}
 	readerDone chan struct{}
 	lastError  *RefusedError // the reader's own; why the broker may be about to close
+
+	numbers atomic.Int64 // the last number of a transaction or receipt
 
 	mu         sync.Mutex
 	cause      error
@@ -114,7 +118,10 @@ func (b *Broker) open(ctx context.Context, subscribe bool) (*session, error) {
 		s.conn = secured
 	}
 	s.reader = newFrameReader(s.conn, o.MaxFrame)
-	s.writer = frame.NewWriterSize(s.conn, 32<<10)
+	s.out = bufio.NewWriterSize(s.conn, 32<<10)
+	// Hidden, or it would be used as the frame writer's own buffer and emptied after
+	// each frame: those of one write go out together.
+	s.writer = frame.NewWriterSize(struct{ io.Writer }{s.out}, 4<<10)
 
 	if _, err := s.conn.Write(hello); err != nil {
 		return abandon(StageConnect, err)
@@ -195,8 +202,7 @@ func (s *session) beats() {
 	}
 }
 
-// subscribe waits for a receipt: it runs once per session, and only so is a
-// refusal told from a slow answer.
+// subscribe waits for a receipt: only so is a refusal told from a slow answer.
 func (s *session) subscribe(ctx context.Context, o *Options) error {
 	f := frame.New(frame.SUBSCRIBE,
 		frame.Id, o.Destination,
@@ -207,22 +213,34 @@ func (s *session) subscribe(ctx context.Context, o *Options) error {
 	if o.Exclusive {
 		f.Header.Add("activemq.exclusive", "true")
 	}
-	return s.confirm(ctx, f, "subscribed")
+	return s.confirm(ctx, f)
 }
 
 // disconnect says good-bye; the receipt proves that everything written before
 // was processed.
 func (s *session) disconnect(ctx context.Context) error {
-	return s.confirm(ctx, frame.New(frame.DISCONNECT), "bye")
+	return s.confirm(ctx, frame.New(frame.DISCONNECT))
 }
 
-func (s *session) confirm(ctx context.Context, f *frame.Frame, receipt string) error {
+// number is unique in the session, for a transaction or a receipt.
+func (s *session) number() string { return strconv.FormatInt(s.numbers.Add(1), 10) }
+
+// confirm writes frames and waits until the broker has processed the last one. A
+// *RefusedError says that it was refused; after any other error it is not known
+// what became of it.
+func (s *session) confirm(ctx context.Context, frames ...*frame.Frame) error {
 	got := make(chan error, 1) // buffered: a receipt that comes late blocks nobody
+	receipt := s.number()
 	s.mu.Lock()
 	s.receipts[receipt] = got
 	s.mu.Unlock()
-	f.Header.Add(frame.Receipt, receipt)
-	if err := s.write(ctx, f); err != nil {
+	defer func() {
+		s.mu.Lock()
+		delete(s.receipts, receipt)
+		s.mu.Unlock()
+	}()
+	frames[len(frames)-1].Header.Add(frame.Receipt, receipt)
+	if err := s.write(ctx, frames...); err != nil {
 		return err
 	}
 	select {
@@ -250,36 +268,42 @@ func (s *session) resolve(receipt string, err error) {
 	}
 }
 
-// write sends one frame; see writeAll.
-func (s *session) write(ctx context.Context, f *frame.Frame) error {
-	return s.writeAll(ctx, []*frame.Frame{f})
-}
-
-// writeAll sends frames, with no other between them. A frame is never cut short by
-// ctx, only the wait for the connection is; a write that stands still ends the session.
-func (s *session) writeAll(ctx context.Context, frames []*frame.Frame) error {
+// write sends frames, with none of others between them; nil is a beat. They are
+// never cut short by ctx, only the wait for the connection is; a write that stands
+// still ends the session.
+func (s *session) write(ctx context.Context, frames ...*frame.Frame) error {
+	if err := ctx.Err(); err != nil {
+		return &unwrittenError{err}
+	}
 	select {
 	case s.writing <- struct{}{}:
 	case <-s.done:
-		return s.reason()
+		return &unwrittenError{s.reason()}
 	case <-ctx.Done():
-		return ctx.Err()
+		return &unwrittenError{ctx.Err()}
 	}
 	defer func() { <-s.writing }()
 	if s.ended() {
-		return s.reason()
+		return &unwrittenError{s.reason()}
 	}
+	var err error
 	for _, f := range frames {
-		if err := s.writer.Write(f); err != nil {
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				err = fmt.Errorf("%w: a write stood still for %v", errSilent, s.raw.writeTimeout)
-			}
-			s.end(fmt.Errorf("write to the broker: %w", err))
-			return s.reason()
+		err = errors.Join(err, s.writer.Write(f))
+	}
+	if err = errors.Join(err, s.out.Flush()); err != nil {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			err = fmt.Errorf("%w: a write stood still for %v", errSilent, s.raw.writeTimeout)
 		}
+		s.end(fmt.Errorf("write to the broker: %w", err))
+		return s.reason()
 	}
 	return nil
 }
+
+// unwrittenError says that nothing was written: the broker knows nothing of it.
+type unwrittenError struct{ error }
+
+func (e *unwrittenError) Unwrap() error { return e.error }
 
 // read runs until the session ends. It waits for nothing but the connection and
 // a queue that holds the whole prefetch.

@@ -64,25 +64,27 @@ type mortalDelivery struct {
 	m *mortal
 }
 
-func (d mortalDelivery) Finish(ctx context.Context, body []byte) error {
-	if !d.m.step("before the transaction") {
-		return errKilled
+func (d mortalDelivery) Finish(ctx context.Context, body []byte) (bool, error) {
+	if !d.m.step("before the commit") {
+		return false, errKilled
 	}
-	err := d.fakeDelivery.Finish(ctx, body)
-	d.m.step("after the transaction")
-	return err
+	answered, err := d.fakeDelivery.Finish(ctx, body)
+	if !d.m.step("after the commit") {
+		return false, errKilled
+	}
+	return answered, err
 }
 
 // Wherever the process is killed, the next one brings each message to its one
 // final reply, and works on it only when there was no record.
-func TestKillBetweenRecordAndTransaction(t *testing.T) {
+func TestKillBetweenRecordAndCommit(t *testing.T) {
 	for at, runs := range map[string]int{
-		"during the run":         2,
-		"before the record":      2,
-		"after the record":       1,
-		"before the transaction": 1,
-		"after the transaction":  1,
-		"never":                  1,
+		"during the run":    2,
+		"before the record": 2,
+		"after the record":  1,
+		"before the commit": 1,
+		"after the commit":  1,
+		"never":             1,
 	} {
 		t.Run(at, func(t *testing.T) {
 			ran := 0

@@ -31,7 +31,7 @@ func (g *gate) turn(ctx context.Context, _ abi.Input) (string, error) {
 func TestOutcomeIsRecordedBeforeTheReplyAndTheReplySentBeforeTheAck(t *testing.T) {
 	b := newBench(t, modules{module(t, "R", says(done))})
 	b.handle(b.rule("m1", 1, 7))
-	assert.Equal(t, []string{"record m1", "reply m1", "ack m1"}, b.events.all())
+	assert.Equal(t, []string{"record m1", "finish m1"}, b.events.all())
 }
 
 func TestRedeliveryWhileRunningIsNotStartedAndTheNewestIsAcknowledged(t *testing.T) {
@@ -225,7 +225,7 @@ func TestAfterADrainNotEvenTheRecordAnswers(t *testing.T) {
 		assert.Empty(t, d.bodies())
 		assert.Zero(t, d.acked())
 	}
-	assert.Equal(t, []string{"record m1", "reply m1", "ack m1"}, b.events.all())
+	assert.Equal(t, []string{"record m1", "finish m1"}, b.events.all())
 }
 
 func TestDrainPastItsDeadlineAbandonsWithoutReplyAndAck(t *testing.T) {
@@ -260,11 +260,11 @@ func TestActionsOfAnIncidentRunInOrderOthersSideBySide(t *testing.T) {
 		assert.Equal(t, 3*time.Second, time.Since(begin))
 		var lane7 []string
 		for _, e := range b.events.all() {
-			if e == "ack a1" || e == "ack a2" || e == "ack a3" {
+			if e == "finish a1" || e == "finish a2" || e == "finish a3" {
 				lane7 = append(lane7, e)
 			}
 		}
-		assert.Equal(t, []string{"ack a1", "ack a2", "ack a3"}, lane7)
+		assert.Equal(t, []string{"finish a1", "finish a2", "finish a3"}, lane7)
 	})
 }
 
@@ -288,7 +288,7 @@ func TestReplyOnItsWayDoesNotHoldUpTheLane(t *testing.T) {
 		slow, next := b.rule("m1", 1, 7), b.rule("m2", 1, 7)
 		slow.replying = func(context.Context) error { time.Sleep(time.Minute); return nil }
 		b.handle(slow, next)
-		assert.Equal(t, []string{"record m1", "record m2", "reply m2", "ack m2", "reply m1", "ack m1"}, b.events.all())
+		assert.Equal(t, []string{"record m1", "record m2", "finish m2", "finish m1"}, b.events.all())
 	})
 }
 

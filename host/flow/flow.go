@@ -1,6 +1,6 @@
 // Package flow takes an action from its message to its reply: decode, route,
-// lane, turns, record. Handle is the one way in, the delivery's Reply and Ack
-// the one way out; nothing calls back.
+// lane, turns, record. Handle is the one way in, the delivery's methods are the one
+// way out; nothing calls back.
 //
 // A delivery is a message as the broker handed it over. A lane is a queue in
 // which actions run one after another: each incident has one, so that no older
@@ -10,9 +10,11 @@
 // message, or several of a lane that ask for the same (join.go), and actions of
 // a lane may share what one of them has read (reads.go).
 //
-// An outcome is recorded before the reply is sent, and the reply is sent and the
-// message acknowledged as one; a message that comes again before that is answered
-// from the record. What cannot be recorded is not answered.
+// An outcome is recorded first; then the broker takes the reply and the
+// acknowledgement of the message, both or neither. Wherever the process is killed or
+// the connection cut, the message comes again if and only if it was not answered,
+// and is answered from the record: each message gets one final reply. What cannot be
+// recorded is not answered. Interim replies are sent once, and may get lost.
 package flow
 
 import (
@@ -50,11 +52,15 @@ type Message struct {
 type Delivery interface {
 	// Message is asked for once; the flow keeps of it what it needs.
 	Message() Message
-	// Reply sends a reply; Ack tells the broker that the message is done with.
+	// Reply sends an interim reply, by any session and without a promise.
 	Reply(ctx context.Context, body []byte) error
+	// Finish sends the final reply and acknowledges the message, both or neither; nil
+	// means that the broker has them, or, where answered is false, that it takes no
+	// reply for this message. After an error the message comes again unless both have
+	// happened.
+	Finish(ctx context.Context, reply []byte) (answered bool, err error)
+	// Ack acknowledges a message that nobody can be told the end of.
 	Ack(ctx context.Context) error
-	// Finish sends the final reply and acknowledges: both or neither.
-	Finish(ctx context.Context, body []byte) error
 }
 
 // Module is an installed module.
@@ -391,22 +397,25 @@ func (f *Flow) finish(r *run, outcome outcome) {
 	}
 }
 
-// deliver sends the final reply and acknowledges, as one: a message that comes
-// again has not been answered, however the connection broke.
+// deliver sends the final reply and acknowledges. The ledger is told what is known.
 func (f *Flow) deliver(m Message, d Delivery, reply []byte) {
 	ctx, cancel := context.WithTimeout(f.run, deliverTime)
 	defer cancel()
 	log := f.o.Logger.With("action", m.ID)
+	var answered bool
 	var err error
 	if m.ReplyTo == "" || m.CorrelationID == "" {
 		log.Error("message without reply-to or correlation-id: the outcome cannot be sent to anyone", "correlation_id", m.CorrelationID)
 		err = d.Ack(ctx)
-	} else if err = d.Finish(ctx, reply); err == nil {
-		f.o.Ledger.Replied(m.ID)
+	} else {
+		answered, err = d.Finish(ctx, reply)
 	}
 	if err != nil {
-		log.Warn("message not answered and not acknowledged; it will come again and be answered from the record", "error", err)
+		log.Warn("the broker has not confirmed the reply; the message comes again if it was not answered, and is answered from the record", "error", err)
 		return
+	}
+	if answered {
+		f.o.Ledger.Replied(m.ID)
 	}
 	f.o.Ledger.Acknowledged(m.ID)
 }

@@ -206,12 +206,24 @@ func (d *fakeDelivery) Reply(ctx context.Context, body []byte) error {
 	return nil
 }
 
-// Finish is one step to the flow; the two parts of it are noted.
-func (d *fakeDelivery) Finish(ctx context.Context, body []byte) error {
-	if err := d.Reply(ctx, body); err != nil {
-		return err
+// Finish is a transaction: both steps or none.
+func (d *fakeDelivery) Finish(ctx context.Context, body []byte) (bool, error) {
+	for _, step := range []func(context.Context) error{d.replying, d.acking} {
+		if step != nil {
+			if err := step(ctx); err != nil {
+				return false, err
+			}
+		}
 	}
-	return d.Ack(ctx)
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.replies = append(d.replies, string(body))
+	d.acks++
+	d.events.add("finish %s", d.name)
+	return true, nil
 }
 
 func (d *fakeDelivery) Ack(ctx context.Context) error {

@@ -20,7 +20,7 @@ import (
 func (b *bench) order() string {
 	var ids []string
 	for _, e := range b.events.all() {
-		if id, ok := strings.CutPrefix(e, "ack "); ok {
+		if id, ok := strings.CutPrefix(e, "finish "); ok {
 			ids = append(ids, id)
 		}
 	}
@@ -182,7 +182,7 @@ func TestLetterIsTriedAgainAndNobodyIsAnswered(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, Ending{Success: true, Message: "Synced."}, end)
 	assert.Len(t, d.bodies(), 1)
-	assert.Equal(t, []string{"record m1", "reply m1", "ack m1"}, b.events.all())
+	assert.Equal(t, []string{"record m1", "finish m1"}, b.events.all())
 	assert.Empty(t, b.flow.running)
 
 	require.NoError(t, b.flow.Drain(t.Context()))

@@ -177,7 +177,7 @@ func TestProgressIsSentAsInterimReply(t *testing.T) {
 	require.Len(t, d.bodies(), 2)
 	assert.Equal(t, replyText{Type: 0, Message: "Reading ***", Complete: false}, d.bodies()[0])
 	assert.True(t, d.bodies()[1].Complete)
-	assert.Equal(t, []string{"reply m1", "record m1", "reply m1", "ack m1"}, b.events.all())
+	assert.Equal(t, []string{"reply m1", "record m1", "finish m1"}, b.events.all())
 }
 
 func TestProgressThatCannotBeSentIsDropped(t *testing.T) {

@@ -186,9 +186,15 @@ type delivery struct {
 	done    chan struct{}
 }
 
-func (d *delivery) Message() flow.Message                      { return d.message }
-func (d *delivery) Reply(_ context.Context, body []byte) error { d.body = body; return nil }
-func (d *delivery) Ack(context.Context) error                  { close(d.done); return nil }
+func (d *delivery) Message() flow.Message               { return d.message }
+func (d *delivery) Reply(context.Context, []byte) error { return nil }
+func (d *delivery) Ack(context.Context) error           { close(d.done); return nil }
+
+func (d *delivery) Finish(_ context.Context, body []byte) (bool, error) {
+	d.body = body
+	close(d.done)
+	return true, nil
+}
 
 type lockedBuffer struct {
 	mu sync.Mutex

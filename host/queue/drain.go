@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -202,7 +203,7 @@ func (r *run) batch(first *broker.Delivery) (batch []*broker.Delivery) {
 	}
 }
 
-// settle keeps, answers and acknowledges, in this order.
+// settle keeps messages, then answers and acknowledges each in one step.
 func (r *run) settle(batch []*broker.Delivery, reply []byte) error {
 	if len(batch) == 0 {
 		return nil
@@ -214,18 +215,27 @@ func (r *run) settle(batch []*broker.Delivery, reply []byte) error {
 	if err := r.Keep(records); err != nil {
 		return fmt.Errorf("the drained messages could not be kept, so they stay in the queue: %w", err)
 	}
-	for _, d := range batch {
-		// A message that names nobody to answer is acknowledged all the same.
-		err := d.Reply(r.session, reply)
-		if err == nil || errors.Is(err, broker.ErrNoReplyTo) {
-			err = d.Ack(r.session)
-		}
-		if err != nil {
-			return fmt.Errorf("%w (%w)", ErrSessionLost, err)
-		}
-		delete(r.wanted, d.MessageID)
+	// Side by side, as each waits for the broker's word.
+	failed := make([]error, len(batch))
+	var group sync.WaitGroup
+	for i, d := range batch {
+		group.Go(func() {
+			_, failed[i] = d.Finish(r.session, reply)
+			if errors.Is(failed[i], broker.ErrNoReplyTo) {
+				failed[i] = d.Ack(r.session)
+			}
+		})
 	}
-	return nil
+	group.Wait()
+	var first error
+	for i, d := range batch {
+		if failed[i] == nil {
+			delete(r.wanted, d.MessageID)
+		} else if first == nil {
+			first = fmt.Errorf("%w (%w)", ErrSessionLost, failed[i])
+		}
+	}
+	return first
 }
 
 func (r *run) record(d *broker.Delivery) Record {

@@ -115,27 +115,22 @@ func (c *Client) Ack(ctx context.Context, m Message) error {
 	return c.confirm(ctx, frame.New(frame.ACK, frame.Id, m.Headers[frame.Ack]))
 }
 
-// Transact sends body and acknowledges m in one transaction, which it commits only
-// when asked to.
-func (c *Client) Transact(ctx context.Context, m Message, destination string, body []byte, commit bool) error {
-	const id = "t"
-	send := frame.New(frame.SEND, frame.Destination, destination, frame.Transaction, id)
-	send.Body = body
-	frames := []*frame.Frame{frame.New(frame.BEGIN, frame.Transaction, id), send, frame.New(frame.ACK, frame.Id, m.Headers[frame.Ack], frame.Transaction, id)}
-	if commit {
-		frames = append(frames, frame.New(frame.COMMIT, frame.Transaction, id))
-	}
-	for _, f := range frames {
-		if err := c.confirm(ctx, f); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // Nack refuses a message, which moves it to the dead-letter queue.
 func (c *Client) Nack(ctx context.Context, m Message) error {
 	return c.confirm(ctx, frame.New(frame.NACK, frame.Id, m.Headers[frame.Ack]))
+}
+
+// Do sends a frame of these headers, as name and value by turns, and waits for the
+// receipt. The error is the text of an ERROR frame.
+func (c *Client) Do(ctx context.Context, command string, headers ...string) error {
+	return c.confirm(ctx, frame.New(command, headers...))
+}
+
+// Post is Do without a receipt.
+func (c *Client) Post(command string, headers ...string) error {
+	c.writeMu.Lock()
+	defer c.writeMu.Unlock()
+	return c.writer.Write(frame.New(command, headers...))
 }
 
 // Close cuts the connection without DISCONNECT.

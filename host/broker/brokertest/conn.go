@@ -30,8 +30,7 @@ type conn struct {
 	// guarded by Server.mu
 	subscriptions []*subscription
 	orphaned      map[string]bool // ack ids of ended subscriptions
-	// transactions are the frames of each that wait for its COMMIT.
-	transactions map[string][]*frame.Frame
+	transactions  map[string]*transaction
 
 	outMu   sync.Mutex
 	outbox  []*frame.Frame
@@ -43,14 +42,13 @@ type conn struct {
 func newConn(s *Server, raw net.Conn) *conn {
 	watched := &watched{Conn: raw}
 	return &conn{
-		server:       s,
-		raw:          raw,
-		watched:      watched,
-		buf:          bufio.NewReaderSize(watched, 64<<10),
-		closed:       make(chan struct{}),
-		orphaned:     map[string]bool{},
-		transactions: map[string][]*frame.Frame{},
-		wake:         make(chan struct{}, 1),
+		server:   s,
+		raw:      raw,
+		watched:  watched,
+		buf:      bufio.NewReaderSize(watched, 64<<10),
+		closed:   make(chan struct{}),
+		orphaned: map[string]bool{}, transactions: map[string]*transaction{},
+		wake: make(chan struct{}, 1),
 	}
 }
 
@@ -238,62 +236,59 @@ func (c *conn) fail(about *frame.Frame, text string, last bool) {
 // handle takes one frame; false ends the connection.
 func (c *conn) handle(f *frame.Frame) bool {
 	s := c.server
+	user := s.options.Users[c.user]
+	name := queueName(f.Header.Get(frame.Destination))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.conns[c] {
 		return false
 	}
 	c.recordLocked("C", f)
-	if transaction := f.Header.Get(frame.Transaction); transaction != "" {
-		return c.transactLocked(transaction, f)
-	}
-	return c.performLocked(f)
-}
-
-// transactLocked keeps a frame of a transaction, or performs all that were kept.
-func (c *conn) transactLocked(transaction string, f *frame.Frame) bool {
-	kept, begun := c.transactions[transaction]
-	switch {
-	case f.Command == frame.BEGIN && begun:
-		c.fail(f, "The transaction was already started", false)
-		return true
-	case f.Command == frame.BEGIN:
-		c.transactions[transaction] = []*frame.Frame{}
-	case !begun:
-		c.fail(f, "Invalid transaction id: "+transaction, false)
-		return true
-	case f.Command == frame.SEND, f.Command == frame.ACK:
-		part := f.Clone()
-		part.Header.Del(frame.Receipt)
-		c.transactions[transaction] = append(kept, part)
-	case f.Command == frame.COMMIT:
-		for _, part := range kept {
-			c.performLocked(part)
+	if cut := s.faults.cut; cut != nil && cut.command == f.Command {
+		s.faults.cut = nil
+		if !cut.done {
+			s.dropLocked(c)
+			return false
 		}
-		delete(c.transactions, transaction)
-	case f.Command == frame.ABORT:
-		delete(c.transactions, transaction)
-	default:
-		return c.performLocked(f)
+		c.outMu.Lock()
+		c.closing = true // no answer goes out any more
+		c.outMu.Unlock()
+		defer s.dropLocked(c)
 	}
-	if receipt := f.Header.Get(frame.Receipt); receipt != "" {
-		c.send(frame.New(frame.RECEIPT, frame.ReceiptId, receipt))
-	}
-	return true
-}
-
-// performLocked does what a frame outside of a transaction asks for.
-func (c *conn) performLocked(f *frame.Frame) bool {
-	s := c.server
-	user := s.options.Users[c.user]
-	name := queueName(f.Header.Get(frame.Destination))
-	switch f.Command {
-	case frame.SEND:
-		if !allowed(user.Write, name) {
-			c.fail(f, fmt.Sprintf("User %s is not authorized to write to: queue://%s", c.user, name), false)
+	var in *transaction
+	if id := f.Header.Get(frame.Transaction); id != "" {
+		var refused string
+		if in, refused = c.transactionLocked(f.Command, id); refused != "" {
+			c.fail(f, refused, false)
 			return true
 		}
+	}
+	switch f.Command {
+	case frame.SEND:
+		refusal := s.faults.refusedSend
+		if !allowed(user.Write, name) {
+			refusal = fmt.Sprintf("User %s is not authorized to write to: queue://%s", c.user, name)
+		}
+		if refusal != "" {
+			if in != nil && f.Header.Get(frame.Receipt) == "" {
+				in.spoiled = true
+			}
+			c.fail(f, refusal, false)
+			return true
+		}
+		if in != nil {
+			in.sends = append(in.sends, f)
+			break
+		}
 		s.putLocked(name, headerMap(f), f.Body)
+	case frame.BEGIN:
+	case frame.ABORT:
+		s.abortLocked(in)
+	case frame.COMMIT:
+		if !s.commitLocked(in) {
+			c.fail(f, "COMMIT FAILED: Transaction marked rollback only xaErrorCode:100", false)
+			return true
+		}
 	case frame.SUBSCRIBE:
 		if !allowed(user.Read, name) || user.MayRead != nil && !user.MayRead(name) {
 			c.fail(f, fmt.Sprintf("User %s is not authorized to read from: queue://%s", c.user, name), false)
@@ -310,7 +305,7 @@ func (c *conn) performLocked(f *frame.Frame) bool {
 			}
 		}
 	case frame.ACK, frame.NACK:
-		if !s.settleLocked(c, f.Header.Get(frame.Id), f.Command == frame.NACK) {
+		if !s.settleLocked(c, f.Header.Get(frame.Id), f.Command == frame.NACK, in) {
 			c.fail(f, fmt.Sprintf("Unexpected %s received for message-id [null]", f.Command), false)
 			return true
 		}

@@ -19,5 +19,11 @@
 // MESSAGE with browser:end follows. The selector FALSE matches nothing, and no
 // other selector is understood. A prefetch of 0 brings nothing.
 //
-// There are no topics and no durable subscriptions.
+// What a transaction sends is delivered with its COMMIT, and what it acknowledges
+// makes room in the prefetch at once. ABORT leaves the message with the consumer,
+// under the same ack header; the end of the connection gives it to the next one. A
+// refused SEND makes the COMMIT fail, and then the ack header is used up, unless
+// the SEND asked for a receipt: then the rest of the transaction is committed.
+//
+// There are no topics or durable subscriptions.
 package brokertest

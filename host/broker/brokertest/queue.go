@@ -48,6 +48,9 @@ type subscription struct {
 	exclusive bool
 	none      bool                // its selector matches nothing
 	unacked   map[string]*Message // by ack header
+	// acking are those that a transaction has acknowledged: they make room for
+	// others, and come back with the end of the subscription if it was not committed.
+	acking map[string]*Message
 }
 
 // queueName makes one name of both spellings.
@@ -170,6 +173,7 @@ func (s *Server) subscribeLocked(c *conn, f *frame.Frame) {
 		exclusive: f.Header.Get("activemq.exclusive") == "true",
 		none:      f.Header.Get("selector") == "FALSE",
 		unacked:   map[string]*Message{},
+		acking:    map[string]*Message{},
 	}
 	c.subscriptions = append(c.subscriptions, sub)
 	sub.queue.consumers = append(sub.queue.consumers, sub)
@@ -183,6 +187,7 @@ func (s *Server) browseLocked(c *conn, f *frame.Frame) {
 	all := slices.Clone(q.ready)
 	for _, sub := range q.consumers {
 		all = slices.AppendSeq(all, maps.Values(sub.unacked))
+		all = slices.AppendSeq(all, maps.Values(sub.acking))
 	}
 	slices.SortFunc(all, func(a, b *Message) int { return a.sequence - b.sequence })
 	sub := &subscription{conn: c, id: f.Header.Get(frame.Id), queue: q, auto: true}
@@ -200,18 +205,24 @@ func (s *Server) endSubscriptionLocked(sub *subscription) {
 		sub.conn.orphaned[ack] = true
 	}
 	s.returnLocked(q, sub.unacked)
+	s.returnLocked(q, sub.acking)
+	clear(sub.acking)
 	s.dispatchLocked(q)
 }
 
 // settleLocked is ACK and NACK. It tells whether the ack id is known.
-func (s *Server) settleLocked(c *conn, ack string, nack bool) bool {
+func (s *Server) settleLocked(c *conn, ack string, nack bool, in *transaction) bool {
 	for _, sub := range c.subscriptions {
 		m := sub.unacked[ack]
 		if m == nil {
 			continue
 		}
 		delete(sub.unacked, ack)
-		if nack {
+		switch {
+		case in != nil:
+			sub.acking[ack] = m
+			in.acks = append(in.acks, acked{sub, ack})
+		case nack:
 			s.putLocked(DeadLetterQueue, m.Headers, m.Body)
 		}
 		s.dispatchLocked(sub.queue)

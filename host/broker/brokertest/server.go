@@ -76,7 +76,15 @@ type faults struct {
 	silent       bool
 	noHeartBeats bool
 	refusal      string
+	refusedSend  string
 	delay        time.Duration
+	cut          *cut
+}
+
+// cut ends a connection at a frame of this command.
+type cut struct {
+	command string
+	done    bool // when it was acted upon
 }
 
 // NewAuthority makes throw-away certificates for Options.TLS and the clients.
@@ -194,7 +202,7 @@ func (s *Server) Depth(queue string) (ready, unacked int) {
 	defer s.mu.Unlock()
 	q := s.queueLocked(queueName(queue))
 	for _, sub := range q.consumers {
-		unacked += len(sub.unacked)
+		unacked += len(sub.unacked) + len(sub.acking)
 	}
 	return len(q.ready), unacked
 }
@@ -219,6 +227,15 @@ func (s *Server) RefuseLogins(text string) { s.fault(func(f *faults) { f.refusal
 
 // Delay makes the broker wait before it takes each frame.
 func (s *Server) Delay(d time.Duration) { s.fault(func(f *faults) { f.delay = d }) }
+
+// RefuseSends answers each SEND with an ERROR of this text; an empty text ends it.
+func (s *Server) RefuseSends(text string) { s.fault(func(f *faults) { f.refusedSend = text }) }
+
+// Cut ends the connection that sends the next frame of this command: before the
+// broker has acted upon it, or when it has, and without a word of that.
+func (s *Server) Cut(command string, done bool) {
+	s.fault(func(f *faults) { f.cut = &cut{command, done} })
+}
 
 func (s *Server) fault(set func(*faults)) {
 	s.mu.Lock()
