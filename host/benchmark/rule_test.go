@@ -203,10 +203,10 @@ func (d *delivery) Message() flow.Message               { return d.message }
 func (d *delivery) Reply(context.Context, []byte) error { return nil }
 func (d *delivery) Ack(context.Context) error           { close(d.acknowledged); return nil }
 
-func (d *delivery) Finish(_ context.Context, reply []byte) (bool, error) {
+func (d *delivery) Finish(_ context.Context, reply []byte) error {
 	d.reply = reply
 	close(d.acknowledged)
-	return true, nil
+	return nil
 }
 
 // local answers calls from a simulator in this process. Once it learns, each

@@ -278,9 +278,9 @@ func contractRefusedReply(t *testing.T, w world) {
 	}, []byte("{}")))
 	d := h.next(t)
 	require.NoError(t, d.Reply(within(t), []byte("{}")), "an interim reply is not waited for")
-	answered, err := d.Finish(within(t), []byte("{}"))
-	require.NoError(t, err, "it is done with all the same")
-	assert.False(t, answered)
+	var refused *broker.ReplyRefusedError
+	require.ErrorAs(t, d.Finish(within(t), []byte("{}")), &refused, "it is done with all the same")
+	assert.Equal(t, broker.RefusedSend, refused.Reason.Kind)
 	publish(t, server, 2, []byte("{}"))
 	d = h.next(t)
 	assert.Equal(t, "invid:2", d.CorrelationID)
@@ -401,7 +401,7 @@ func restartMidStream(t *testing.T, w world, stop func(testing.TB)) {
 				case <-ctx.Done():
 					return
 				case d := <-h.deliveries:
-					if _, err := d.Finish(ctx, []byte(strconv.Quote(d.CorrelationID))); err != nil {
+					if err := d.Finish(ctx, []byte(strconv.Quote(d.CorrelationID))); err != nil {
 						if !errors.Is(err, broker.ErrStale) && ctx.Err() == nil {
 							t.Errorf("Finish: %v", err)
 						}

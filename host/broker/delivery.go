@@ -101,50 +101,52 @@ func (d *Delivery) address() (destination string, headers map[string]string, err
 // Finish sends body (JSON) to ReplyTo and acknowledges the message, in one
 // transaction on the session that the delivery came by: both happen or neither. nil
 // means that the broker has confirmed it. An error that wraps ErrUnconfirmed says
-// that it is not known; after any other the message is neither answered nor
-// acknowledged. The message comes again, by a later session, if and only if it was
-// not answered. A second call for one delivery does nothing.
+// that it is not known; after any other but a *ReplyRefusedError the message is
+// neither answered nor acknowledged. The message comes again, by a later session, if
+// and only if it was not answered. A second call for one delivery does nothing.
 //
 // A reply that the broker refuses, since this account may not send to ReplyTo or no
-// destination has such a name, is left out with a log line, and the message is
-// acknowledged: it would come again for ever. answered is false then. Refusals of
-// other reasons have a few tries before.
-func (d *Delivery) Finish(ctx context.Context, body []byte) (answered bool, err error) {
-	fail := func(err error) (bool, error) {
-		if d.session.ended() {
+// destination has such a name, is left out, and the message is acknowledged: it
+// would come again for ever. Refusals of other reasons have a few tries before.
+func (d *Delivery) Finish(ctx context.Context, body []byte) error {
+	fail := func(err error) error {
+		if d.session != nil && d.session.ended() {
 			err = fmt.Errorf("%w (%w)", ErrStale, err)
 		}
-		return false, fmt.Errorf("finish message %q: %w", d.MessageID, err)
+		return fmt.Errorf("finish message %q: %w", d.MessageID, err)
 	}
 	destination, headers, err := d.address()
 	if err != nil {
 		return fail(err)
 	}
-	if d.ackID == "" { // nothing can be done about its coming again
-		_, err = fail(ErrNoAck)
-		return false, errors.Join(d.Reply(ctx, body), err)
+	if d.ackID == "" {
+		return fail(ErrNoAck)
 	}
 	reply, err := sendFrame(destination, headers, body)
 	if err != nil {
 		return fail(err)
 	}
 	if !d.acked.CompareAndSwap(false, true) {
-		return false, nil
+		return nil
 	}
 	for attempt := 0; ; attempt++ {
 		err = d.session.transact(ctx, reply, d.ackID)
-		var refused *replyRefusedError
+		var refused *ReplyRefusedError
 		switch {
 		case err == nil:
-			return true, nil
-		case errors.As(err, &refused) && (refused.Kind == RefusedSend || attempt == refusedTries-1):
-			d.broker.options.Logger.Error("the broker does not take a reply; the message is acknowledged without it",
-				slog.String("message_id", d.MessageID), slog.String("reply_to", d.ReplyTo), slog.String("reason", refused.Text))
+			return nil
+		case errors.As(err, &refused) && (refused.Reason.Kind == RefusedSend || attempt == refusedTries-1):
 			d.acked.Store(false)
-			return false, d.Ack(ctx)
+			if acked := d.Ack(ctx); acked != nil {
+				return acked
+			}
+			return fail(err)
 		case refused != nil && pause(ctx, d.broker.options.Backoff(attempt)):
 			continue
-		case !errors.Is(err, ErrUnconfirmed):
+		case refused != nil:
+			err = refused.Reason // not acknowledged
+		}
+		if !errors.Is(err, ErrUnconfirmed) {
 			d.acked.Store(false)
 		}
 		return fail(err)

@@ -80,6 +80,17 @@ func (e *RefusedError) Error() string {
 	}
 }
 
+// ReplyRefusedError says that the broker does not take the reply to a message,
+// which was acknowledged without it.
+type ReplyRefusedError struct{ Reason *RefusedError }
+
+func (e *ReplyRefusedError) Error() string {
+	return "the message is acknowledged without the reply: " + e.Reason.Error()
+}
+
+// Acknowledged tells it to those who do not know this package.
+func (e *ReplyRefusedError) Acknowledged() bool { return true }
+
 // refusal reads an ERROR frame. The texts are ActiveMQ's, as the reference
 // client looks for them.
 func refusal(f *frame.Frame, passcode string) *RefusedError {

@@ -8,10 +8,6 @@ import (
 	"github.com/go-stomp/stomp/v3/frame"
 )
 
-// replyRefusedError says that the broker does not take the reply. The transaction
-// was rolled back, and the message can be acknowledged or tried again.
-type replyRefusedError struct{ *RefusedError }
-
 // transact sends reply and acknowledges a message in one transaction. Those of one
 // session may be under way at the same time. An error wraps ErrUnconfirmed when
 // it is not known what became of the transaction; after any other it was rolled
@@ -28,9 +24,9 @@ func (s *session) transact(ctx context.Context, reply *frame.Frame, ackID string
 	var refused *RefusedError
 	err := s.confirm(ctx, frame.New(frame.BEGIN, frame.Transaction, id), reply)
 	if err != nil {
-		s.abort(id, err)
+		s.abort(id, err) // so that the message can be acknowledged, or tried again
 		if errors.As(err, &refused) && !s.ended() {
-			return &replyRefusedError{refused}
+			return &ReplyRefusedError{refused}
 		}
 		return err
 	}

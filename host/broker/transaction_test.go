@@ -22,9 +22,7 @@ import (
 // finish is Finish of what can be answered.
 func finish(t testing.TB, d *broker.Delivery, body string) {
 	t.Helper()
-	answered, err := d.Finish(within(t), []byte(body))
-	require.NoError(t, err)
-	require.True(t, answered)
+	require.NoError(t, d.Finish(within(t), []byte(body)))
 }
 
 // replies lists the correlation ids of all replies so far; whoever sent them must
@@ -57,12 +55,8 @@ func contractFinish(t *testing.T, w world) {
 	for range 30 {
 		d := h.next(t)
 		group.Go(func() {
-			answered, err := d.Finish(within(t), []byte("{}"))
-			assert.NoError(t, err)
-			assert.True(t, answered)
-			answered, err = d.Finish(within(t), []byte("{}"))
-			assert.NoError(t, err)
-			assert.False(t, answered, "once")
+			assert.NoError(t, d.Finish(within(t), []byte("{}")))
+			assert.NoError(t, d.Finish(within(t), []byte("{}")), "a second one is not sent")
 		})
 	}
 	group.Wait()
@@ -237,8 +231,7 @@ func TestCutAtEachFrame(t *testing.T) {
 				h := run(t, options(t, w))
 				d := h.next(t)
 				w.Cut(command, done)
-				answered, err := d.Finish(within(t), []byte("{}"))
-				assert.False(t, answered)
+				err := d.Finish(within(t), []byte("{}"))
 				require.ErrorIs(t, err, broker.ErrStale)
 				assert.Equal(t, command == "ACK" || command == "COMMIT", errors.Is(err, broker.ErrUnconfirmed), err)
 				h.state(t, true)
@@ -272,9 +265,9 @@ func TestRefusedReplies(t *testing.T) {
 			h := run(t, o)
 			d := h.next(t)
 			w.RefuseSends("Usage Manager Store is Full")
-			answered, err := d.Finish(within(t), []byte("{}"))
-			require.NoError(t, err)
-			assert.Equal(t, mended, answered)
+			err := d.Finish(within(t), []byte("{}"))
+			var refused *broker.ReplyRefusedError
+			assert.Equal(t, !mended, errors.As(err, &refused), "%v", err)
 			w.RefuseSends("")
 			h.nothingMore(t)
 			ready, unacked := w.Depth(queueOf(t))
@@ -300,8 +293,7 @@ func TestFramesOfTransactions(t *testing.T) {
 		var heads []string
 		for _, d := range []*broker.Delivery{<-s.deliveries, <-s.deliveries} {
 			go func() {
-				_, err := d.Finish(t.Context(), []byte("{}"))
-				results <- err
+				results <- d.Finish(t.Context(), []byte("{}"))
 			}()
 			heads = append(heads, p.read(), p.read())
 		}
@@ -338,21 +330,19 @@ func TestFinishIsGivenUp(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		result := make(chan error, 1)
 		go func() {
-			_, err := d.Finish(ctx, []byte("{}"))
-			result <- err
+			result <- d.Finish(ctx, []byte("{}"))
 		}()
 		p.read()
 		p.read()
 		cancel()
 		assert.Equal(t, "ABORT\ntransaction:2\n\n\x00", p.read())
 		assert.ErrorIs(t, <-result, context.Canceled)
-		_, err := d.Finish(ctx, []byte("{}"))
+		err := d.Finish(ctx, []byte("{}"))
 		assert.ErrorIs(t, err, context.Canceled)
 		assert.NotErrorIs(t, err, broker.ErrUnconfirmed)
 
 		go func() {
-			_, err := d.Finish(t.Context(), []byte("{}"))
-			result <- err
+			result <- d.Finish(t.Context(), []byte("{}"))
 		}()
 		assert.Contains(t, p.read(), "BEGIN")
 		assert.Contains(t, p.read(), "receipt:7")
@@ -396,11 +386,11 @@ func contractCuts(t *testing.T, w world) {
 				case <-ctx.Done():
 					return
 				case d := <-h.deliveries:
-					answered, err := d.Finish(ctx, []byte("{}"))
+					err := d.Finish(ctx, []byte("{}"))
 					mu.Lock()
 					if errors.Is(err, broker.ErrUnconfirmed) {
 						unknown++
-					} else if answered {
+					} else if err == nil {
 						assert.False(t, confirmed[d.CorrelationID], "confirmed twice")
 						confirmed[d.CorrelationID] = true
 					}

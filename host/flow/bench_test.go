@@ -50,6 +50,6 @@ func (d *light) Message() Message {
 	d.m = Message{}
 	return m
 }
-func (d *light) Reply(context.Context, []byte) error          { return nil }
-func (d *light) Finish(context.Context, []byte) (bool, error) { return true, nil }
-func (d *light) Ack(context.Context) error                    { return nil }
+func (d *light) Reply(context.Context, []byte) error  { return nil }
+func (d *light) Finish(context.Context, []byte) error { return nil }
+func (d *light) Ack(context.Context) error            { return nil }

@@ -64,15 +64,15 @@ type mortalDelivery struct {
 	m *mortal
 }
 
-func (d mortalDelivery) Finish(ctx context.Context, body []byte) (bool, error) {
+func (d mortalDelivery) Finish(ctx context.Context, body []byte) error {
 	if !d.m.step("before the commit") {
-		return false, errKilled
+		return errKilled
 	}
-	answered, err := d.fakeDelivery.Finish(ctx, body)
+	err := d.fakeDelivery.Finish(ctx, body)
 	if !d.m.step("after the commit") {
-		return false, errKilled
+		return errKilled
 	}
-	return answered, err
+	return err
 }
 
 // Wherever the process is killed, the next one brings each message to its one

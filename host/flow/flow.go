@@ -55,10 +55,10 @@ type Delivery interface {
 	// Reply sends an interim reply, by any session and without a promise.
 	Reply(ctx context.Context, body []byte) error
 	// Finish sends the final reply and acknowledges the message, both or neither; nil
-	// means that the broker has them, or, where answered is false, that it takes no
-	// reply for this message. After an error the message comes again unless both have
-	// happened.
-	Finish(ctx context.Context, reply []byte) (answered bool, err error)
+	// means that the broker has them. After an error the message comes again unless
+	// both have happened. An error that has the method Acknowledged() bool, true, says
+	// that the broker takes no reply for this message, which does not come again.
+	Finish(ctx context.Context, reply []byte) error
 	// Ack acknowledges a message that nobody can be told the end of.
 	Ack(ctx context.Context) error
 }
@@ -402,20 +402,20 @@ func (f *Flow) deliver(m Message, d Delivery, reply []byte) {
 	ctx, cancel := context.WithTimeout(f.run, deliverTime)
 	defer cancel()
 	log := f.o.Logger.With("action", m.ID)
-	var answered bool
 	var err error
+	var lost interface{ Acknowledged() bool }
 	if m.ReplyTo == "" || m.CorrelationID == "" {
 		log.Error("message without reply-to or correlation-id: the outcome cannot be sent to anyone", "correlation_id", m.CorrelationID)
 		err = d.Ack(ctx)
-	} else {
-		answered, err = d.Finish(ctx, reply)
+	} else if err = d.Finish(ctx, reply); err == nil {
+		f.o.Ledger.Replied(m.ID)
+	} else if errors.As(err, &lost) && lost.Acknowledged() {
+		log.Error("the broker takes no reply for the message: the outcome cannot be sent to anyone", "reply_to", m.ReplyTo, "error", err)
+		err = nil
 	}
 	if err != nil {
 		log.Warn("the broker has not confirmed the reply; the message comes again if it was not answered, and is answered from the record", "error", err)
 		return
-	}
-	if answered {
-		f.o.Ledger.Replied(m.ID)
 	}
 	f.o.Ledger.Acknowledged(m.ID)
 }

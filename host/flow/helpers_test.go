@@ -207,23 +207,23 @@ func (d *fakeDelivery) Reply(ctx context.Context, body []byte) error {
 }
 
 // Finish is a transaction: both steps or none.
-func (d *fakeDelivery) Finish(ctx context.Context, body []byte) (bool, error) {
+func (d *fakeDelivery) Finish(ctx context.Context, body []byte) error {
 	for _, step := range []func(context.Context) error{d.replying, d.acking} {
 		if step != nil {
 			if err := step(ctx); err != nil {
-				return false, err
+				return err
 			}
 		}
 	}
 	if err := ctx.Err(); err != nil {
-		return false, err
+		return err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.replies = append(d.replies, string(body))
 	d.acks++
 	d.events.add("finish %s", d.name)
-	return true, nil
+	return nil
 }
 
 func (d *fakeDelivery) Ack(ctx context.Context) error {

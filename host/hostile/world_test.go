@@ -190,10 +190,10 @@ func (d *delivery) Message() flow.Message               { return d.message }
 func (d *delivery) Reply(context.Context, []byte) error { return nil }
 func (d *delivery) Ack(context.Context) error           { close(d.done); return nil }
 
-func (d *delivery) Finish(_ context.Context, body []byte) (bool, error) {
+func (d *delivery) Finish(_ context.Context, body []byte) error {
 	d.body = body
 	close(d.done)
-	return true, nil
+	return nil
 }
 
 type lockedBuffer struct {

@@ -220,10 +220,15 @@ func (r *run) settle(batch []*broker.Delivery, reply []byte) error {
 	var group sync.WaitGroup
 	for i, d := range batch {
 		group.Go(func() {
-			_, failed[i] = d.Finish(r.session, reply)
-			if errors.Is(failed[i], broker.ErrNoReplyTo) {
-				failed[i] = d.Ack(r.session)
+			err := d.Finish(r.session, reply)
+			var refused *broker.ReplyRefusedError
+			switch {
+			case errors.Is(err, broker.ErrNoReplyTo):
+				err = d.Ack(r.session)
+			case errors.As(err, &refused):
+				err = nil // gone, which is what a drain is for
 			}
+			failed[i] = err
 		})
 	}
 	group.Wait()
