@@ -170,7 +170,9 @@ const userAgent = "fn-threatq/" + Version
 
 func (a *App) soarClient(c *config.Config) (service[*resilient.Client], error) {
 	r := c.Resilient
-	trust, err := r.Trust.TLSConfig(r.Host)
+	// Without a name: the transport has that of the service or, for the connection to
+	// a proxy that is reached by TLS, the proxy's.
+	trust, err := r.Trust.TLSConfig("")
 	if err != nil {
 		return service[*resilient.Client]{}, err
 	}
@@ -188,7 +190,7 @@ func (a *App) soarClient(c *config.Config) (service[*resilient.Client], error) {
 
 func (a *App) threatqClient(c *config.Config) (service[*threatq.Client], error) {
 	t := c.ThreatQ
-	trust, err := t.Trust.TLSConfig(t.BaseURL.Hostname())
+	trust, err := t.Trust.TLSConfig("")
 	if err != nil {
 		return service[*threatq.Client]{}, err
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"time"
 
 	"fn-threatq/abi"
@@ -65,6 +66,10 @@ func dialer(proxy config.Proxy) func(context.Context, string, string) (net.Conn,
 		}
 		conn, err := direct.DialContext(ctx, network, proxyAddr(via))
 		if err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				// The dialer's own timer was first; its only limit is the context's.
+				err = fmt.Errorf("%w (%w)", context.DeadlineExceeded, err)
+			}
 			return nil, fmt.Errorf("the proxy %s: %w", via.Host, err)
 		}
 		if err := connectThrough(ctx, conn, via, addr); err != nil {

@@ -3,10 +3,12 @@ package host
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -269,6 +271,71 @@ func TestSilentProxyHoldsNobody(t *testing.T) {
 		cancel()
 		require.ErrorIs(t, wait(t, failed), context.Canceled)
 	})
+}
+
+// Whatever notices first that the time is over, the error is the context's. The
+// limits go through all of a dial.
+func TestDialThatRunsOutOfTimeSaysSo(t *testing.T) {
+	proxy := startProxy(t, "", "silence")
+	dial := dialer(configured(t, "proxy=http://127.0.0.1:"+proxy.port()))
+	for i := range 400 {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(i)*2*time.Microsecond)
+		_, err := dial(ctx, "tcp", brokerName+":65001")
+		cancel()
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+	}
+}
+
+// A proxy that is reached by TLS proves its own name, not the one of the service
+// behind it.
+func TestProxyByTLSIsAskedForItsOwnName(t *testing.T) {
+	names := make(chan string, 1)
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{GetConfigForClient: func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+		select {
+		case names <- h.ServerName:
+		default:
+		}
+		return nil, errors.New("that is all")
+	}})
+	require.NoError(t, err)
+	var group sync.WaitGroup
+	group.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_ = conn.(*tls.Conn).Handshake()
+			conn.Close()
+		}
+	})
+	t.Cleanup(func() { listener.Close(); group.Wait() })
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	c := parsed(t, "[resilient]\nhost="+brokerName+"\norg=o\napi_key_id=k\napi_key_secret=s\nproxy=https://localhost:"+port+
+		"\n[fn_threatq]\nhost=threatq.test\nusername=u\npassword=p\ncid=c\nhttps_proxy=https://localhost:"+port+"\n")
+	a := &App{log: slog.New(slog.DiscardHandler)}
+	soar, err := a.soarClient(c)
+	require.NoError(t, err)
+	threatq, err := a.threatqClient(c)
+	require.NoError(t, err)
+	for name, ask := range map[string]func(context.Context) error{
+		"SOAR":    func(ctx context.Context) error { _, err := soar.client.Connect(ctx); return err },
+		"ThreatQ": threatq.client.Check,
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(within(t))
+			var asking sync.WaitGroup
+			asking.Go(func() { assert.Error(t, ask(ctx)) })
+			select {
+			case got := <-names:
+				assert.Equal(t, "localhost", got)
+			case <-within(t).Done():
+				assert.Fail(t, "the proxy was not asked")
+			}
+			cancel()
+			asking.Wait()
+		})
+	}
 }
 
 func TestTunnelOutlivesTheDialContext(t *testing.T) {

@@ -35,9 +35,8 @@ type breaker struct {
 	faults int
 	first  time.Time // of these faults
 	last   string
-	// trials that failed, and whether one is under way.
+	// trials that failed.
 	trials int
-	trying bool
 	since  time.Time // zero: not put aside
 	until  time.Time
 }
@@ -49,10 +48,13 @@ func (m *Module) Admit() (settle func(flow.Verdict, string), err error) {
 	defer b.mu.Unlock()
 	trial := false
 	if !b.since.IsZero() {
-		if b.trying || time.Now().Before(b.until) {
+		now := time.Now()
+		if now.Before(b.until) {
 			return nil, fmt.Errorf("module %s %s", m.name(), b.quarantine())
 		}
-		b.trying, trial = true, true
+		// The next one is not before the pause either, but not never: a trial may wait
+		// for hours for a service that is down.
+		b.until, trial = now.Add(b.pause()), true
 	}
 	return func(v flow.Verdict, reason string) { m.settle(trial, v, reason) }, nil
 }
@@ -62,15 +64,16 @@ func (m *Module) settle(trial bool, v flow.Verdict, reason string) {
 	b := &m.breaker
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if trial {
-		b.trying = false
-	}
 	// What began before the module was put aside says nothing new.
 	if aside := !b.since.IsZero(); aside && !trial {
 		return
 	}
 	now := time.Now()
 	switch v {
+	case flow.NoVerdict:
+		if trial {
+			b.until = now // it has told nothing: the next action is the trial
+		}
 	case flow.Well:
 		if trial {
 			m.log.Info("the module is well again and back in use", "module", m.name(), "aside", now.Sub(b.since).Round(time.Second))
@@ -84,7 +87,7 @@ func (m *Module) settle(trial bool, v flow.Verdict, reason string) {
 		if !trial && b.faults < faultsInARow {
 			return
 		}
-		pause := pauses[min(b.trials, len(pauses)-1)]
+		pause := b.pause()
 		b.trials++
 		b.until = now.Add(pause)
 		if trial {
@@ -96,6 +99,9 @@ func (m *Module) settle(trial bool, v flow.Verdict, reason string) {
 			"module", m.name(), "digest", m.anyDigest(), "faults", b.faults, "next_trial_in", pause, "fault", reason)
 	}
 }
+
+// pause is that after the trials so far.
+func (b *breaker) pause() time.Duration { return pauses[min(b.trials, len(pauses)-1)] }
 
 // Quarantine tells whether the module is put aside.
 func (m *Module) Quarantine() (q Quarantine, aside bool) {

@@ -379,7 +379,7 @@ func (f *Flow) finish(r *run, outcome outcome) {
 	reply := f.encode(outcome, r.envelope, r.story)
 	letter := f.letter(r, outcome)
 	if r.jobs[0].again != nil {
-		f.finishAgain(r.jobs[0], outcome, letter)
+		f.finishAgain(r, outcome, letter)
 		return
 	}
 	if !f.record.keep(r.outcomes(reply, outcome, letter)) {

@@ -50,13 +50,17 @@ func (f *Flow) letter(r *run, o outcome) *ledger.Letter {
 		return nil
 	}
 	m, s := r.message, r.story
+	redact := f.o.Redact
+	if secret := r.envelope.secret(); secret != "" {
+		redact = func(text string) string { return strings.ReplaceAll(f.o.Redact(text), secret, "***") }
+	}
 	letter := &ledger.Letter{
-		MessageID: m.ID, Unreadable: r.unreadable, Code: string(o.fail.Code), Reason: f.o.Redact(o.fail.Message), Tries: 1,
-		Sent: m.Timestamp, CorrelationID: m.CorrelationID, Payload: m.Payload, Headers: map[string]string{}, Body: []byte(f.o.Redact(string(withoutPassword(m.Body)))),
+		MessageID: m.ID, Unreadable: r.unreadable, Code: string(o.fail.Code), Reason: redact(o.fail.Message), Tries: 1,
+		Sent: m.Timestamp, CorrelationID: m.CorrelationID, Payload: m.Payload, Headers: map[string]string{}, Body: []byte(redact(string(withoutPassword(m.Body)))),
 	}
 	for name, value := range m.Headers {
 		if !strings.Contains(strings.ToLower(name), "token") {
-			letter.Headers[name] = f.o.Redact(value)
+			letter.Headers[name] = redact(value)
 		}
 	}
 	for _, j := range r.jobs[1:] {
@@ -73,7 +77,7 @@ func (f *Flow) letter(r *run, o outcome) *ledger.Letter {
 	defer s.mu.Unlock()
 	letter.Left = s.dialogueCalls - len(s.dialogue)
 	for _, e := range s.dialogue {
-		letter.Calls = append(letter.Calls, f.callOf(e))
+		letter.Calls = append(letter.Calls, callOf(e, redact))
 	}
 	if letter.Unreadable {
 		f.o.Logger.Error("an unreadable message was kept", "action", m.ID, "reason", letter.Reason, "advice", "fn-threatq actions list")
@@ -81,21 +85,32 @@ func (f *Flow) letter(r *run, o outcome) *ledger.Letter {
 	return letter
 }
 
+// secret is the value of an artifact that is a password: rules read the artifact
+// anew, and do nothing with passwords by default.
+func (e *envelope) secret() string {
+	var a abi.Action
+	e.describe(&a)
+	if kind := a.Snapshot.ArtifactType; kind == passwordType || strings.EqualFold(kind, "password") {
+		return a.Snapshot.ArtifactValue
+	}
+	return ""
+}
+
 // callOf is an exchange in the words of the ledger, cut and without secrets.
-func (f *Flow) callOf(e exchange) ledger.Call {
+func callOf(e exchange, redact func(string) string) ledger.Call {
 	c := ledger.Call{
-		Service: e.call.Service, Method: e.call.Method, Path: f.o.Redact(e.call.Path), Status: e.status,
-		Body: ledger.Cut(f.o.Redact(string(e.call.Body)), ledger.MaxCallBody),
+		Service: e.call.Service, Method: e.call.Method, Path: redact(e.call.Path), Status: e.status,
+		Body: ledger.Cut(redact(string(e.call.Body)), ledger.MaxCallBody),
 	}
 	if len(e.call.Query) > 0 {
 		query := url.Values{}
 		for name, value := range e.call.Query {
-			query.Set(name, f.o.Redact(value))
+			query.Set(name, redact(value))
 		}
 		c.Query = ledger.Cut(query.Encode(), ledger.MaxCallBody)
 	}
 	if e.err != nil {
-		c.Code, c.Error = string(e.err.Code), ledger.Cut(f.o.Redact(e.err.Message), ledger.MaxCallBody)
+		c.Code, c.Error = string(e.err.Code), ledger.Cut(redact(e.err.Message), ledger.MaxCallBody)
 	}
 	return c
 }
@@ -150,19 +165,29 @@ func (f *Flow) Again(ctx context.Context, letter ledger.Letter) (Ending, error) 
 
 // finishAgain tells who asked for a retry. The message may have come from the
 // broker meanwhile: it is answered as it was then.
-func (f *Flow) finishAgain(j *job, o outcome, letter *ledger.Letter) {
+func (f *Flow) finishAgain(r *run, o outcome, letter *ledger.Letter) {
+	j := r.jobs[0]
 	d := f.forgetUnless(j, nil)
 	j.again <- Ending{Success: o.reply != nil && o.reply.Success, Message: f.o.Redact(o.text()), Letter: letter}
-	if d != nil {
-		f.working.Go(func() {
-			defer f.forget(&job{message: j.message})
-			m := j.message
-			j.mu.Lock()
-			m.ReplyTo, m.CorrelationID = j.replyTo, j.correlation
-			j.mu.Unlock()
-			if reply, ok := f.o.Ledger.Outcome(m.ID); ok {
-				f.deliver(m, d, reply)
-			}
-		})
+	if d == nil {
+		return
 	}
+	m := j.message
+	j.mu.Lock()
+	m.ReplyTo, m.CorrelationID = j.replyTo, j.correlation
+	j.mu.Unlock()
+	reply, ok := f.o.Ledger.Outcome(m.ID)
+	if !ok {
+		// The letter has outlived the record: the retry was this message's run too.
+		reply = f.encode(o, r.envelope, r.story)
+		if !f.record.keep(r.outcomes(reply, o, nil)) {
+			f.forget(&job{message: m})
+			return
+		}
+	}
+	f.working.Go(func() {
+		for ; d != nil; d = f.forgetUnless(j, d) {
+			f.deliver(m, d, reply)
+		}
+	})
 }
