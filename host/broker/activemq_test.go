@@ -22,7 +22,7 @@ func (r realBroker) ClientTLS() *tls.Config { return r.tls.Clone() }
 func (r realBroker) Stop(t testing.TB)      { require.NoError(t, r.Broker.Stop(within(t))) }
 func (r realBroker) Restart(t testing.TB)   { require.NoError(t, r.Broker.Restart(within(t))) }
 
-func TestContractOnActiveMQ(t *testing.T) {
+func startReal(t testing.TB) realBroker {
 	b, err := activemq.Start(within(t), t.TempDir())
 	require.NoError(t, err)
 	t.Cleanup(func() {
@@ -33,9 +33,15 @@ func TestContractOnActiveMQ(t *testing.T) {
 	})
 	config, err := b.ClientTLS()
 	require.NoError(t, err)
-	real := realBroker{b, config}
+	return realBroker{b, config}
+}
+
+func BenchmarkFinishOnActiveMQ(b *testing.B) { benchmarkFinish(b, startReal(b)) }
+
+func TestContractOnActiveMQ(t *testing.T) {
+	real := startReal(t)
 	contract(t, real)
 	t.Run("KillMidStream", func(t *testing.T) {
-		restartMidStream(t, real, func(t testing.TB) { require.NoError(t, b.Kill(within(t))) })
+		restartMidStream(t, real, func(t testing.TB) { require.NoError(t, real.Kill(within(t))) })
 	})
 }

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -46,8 +48,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 		for {
 			select {
 			case d := <-deliveries:
-				_ = d.Reply(ctx, reply)
-				_ = d.Ack(ctx)
+				go func() { _ = d.Finish(ctx, reply) }() // as the flow does
 			case <-ctx.Done():
 				return
 			}
@@ -58,4 +59,55 @@ func BenchmarkRoundTrip(b *testing.B) {
 		require.NoError(b, err)
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
+}
+
+// BenchmarkFinish is what one final reply in one transaction costs, against a
+// reply and an ACK that nobody confirms: answers per second of the one by those of
+// the other, measured by turns.
+func BenchmarkFinish(b *testing.B) { benchmarkFinish(b, startEmbedded(b)) }
+
+func benchmarkFinish(b *testing.B, w world) {
+	const round = 500
+	server := soar(b, w)
+	o := options(b, w)
+	o.Logger, o.Prefetch = slog.New(slog.DiscardHandler), round
+	h := run(b, o)
+	ctx := b.Context()
+	answer := func(answer func(*broker.Delivery) error) time.Duration {
+		for i := range round {
+			publish(b, server, i, []byte("{}"))
+		}
+		deliveries := make([]*broker.Delivery, round)
+		for i := range deliveries {
+			deliveries[i] = h.next(b)
+		}
+		begin := time.Now()
+		var group sync.WaitGroup
+		for _, d := range deliveries {
+			group.Go(func() { require.NoError(b, answer(d)) })
+		}
+		group.Wait()
+		// A message that passes through the queue proves that all before it has arrived.
+		publish(b, server, round, []byte("{}"))
+		require.NoError(b, h.next(b).Finish(ctx, []byte("{}")))
+		return time.Since(begin)
+	}
+	plain := func(d *broker.Delivery) error {
+		if err := d.Reply(ctx, []byte("{}")); err != nil {
+			return err
+		}
+		return d.Ack(ctx)
+	}
+	transaction := func(d *broker.Delivery) error { return d.Finish(ctx, []byte("{}")) }
+	answer(plain) // warms the broker up
+	answer(transaction)
+	var unconfirmed, finished time.Duration
+	for b.Loop() {
+		unconfirmed += answer(plain)
+		finished += answer(transaction)
+	}
+	answers := float64(b.N * round)
+	b.ReportMetric(answers/unconfirmed.Seconds(), "plain/s")
+	b.ReportMetric(answers/finished.Seconds(), "finished/s")
+	b.ReportMetric(unconfirmed.Seconds()/finished.Seconds(), "finished-by-plain")
 }

@@ -103,6 +103,24 @@ func TestTrialsComeFurtherApart(t *testing.T) {
 	})
 }
 
+// A trial that waits for hours for a service is not the only one for so long.
+func TestATrialThatDoesNotEndKeepsNothingAside(t *testing.T) {
+	m, _, _ := aside(t)
+	synctest.Test(t, func(t *testing.T) {
+		faults(t, m, 5)
+		time.Sleep(time.Minute)
+		_, err := m.Admit()
+		require.NoError(t, err)
+		time.Sleep(5*time.Minute - time.Second)
+		_, err = m.Admit()
+		require.Error(t, err)
+		time.Sleep(time.Second)
+		play(t, m, flow.Well)
+		_, is := m.Quarantine()
+		require.False(t, is)
+	})
+}
+
 func TestOnlyFaultsInARowCount(t *testing.T) {
 	m, _, _ := aside(t)
 	synctest.Test(t, func(t *testing.T) {
