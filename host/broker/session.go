@@ -43,6 +43,9 @@ type session struct {
 	cause      error
 	subscribed bool
 	receipts   map[string]chan error
+	// pending wait for the next transaction; committing: one is under way.
+	pending    []*finishing
+	committing bool
 }
 
 // open makes a connection, logs in and, when subscribe is set, waits for the
@@ -225,37 +228,45 @@ func (s *session) disconnect(ctx context.Context) error {
 // number is unique in the session, for a transaction or a receipt.
 func (s *session) number() string { return strconv.FormatInt(s.numbers.Add(1), 10) }
 
-// confirm writes frames and waits until the broker has processed the last one. A
-// *RefusedError says that it was refused; after any other error it is not known
-// what became of it.
-func (s *session) confirm(ctx context.Context, frames ...*frame.Frame) error {
+// expect asks for a receipt of a frame that is about to be written, and returns how
+// to wait for it. A *RefusedError says that the frame was refused; after any other
+// error it is not known what became of it.
+func (s *session) expect(ctx context.Context, f *frame.Frame) (wait func() error) {
 	got := make(chan error, 1) // buffered: a receipt that comes late blocks nobody
 	receipt := s.number()
 	s.mu.Lock()
 	s.receipts[receipt] = got
 	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		delete(s.receipts, receipt)
-		s.mu.Unlock()
-	}()
-	frames[len(frames)-1].Header.Add(frame.Receipt, receipt)
+	f.Header.Add(frame.Receipt, receipt)
+	return func() error {
+		defer func() {
+			s.mu.Lock()
+			delete(s.receipts, receipt)
+			s.mu.Unlock()
+		}()
+		select {
+		case err := <-got:
+			return err
+		case <-s.done:
+			select { // a receipt followed by the broker's close counts
+			case err := <-got:
+				return err
+			default:
+				return s.reason()
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// confirm writes frames and waits until the broker has processed the last one.
+func (s *session) confirm(ctx context.Context, frames ...*frame.Frame) error {
+	wait := s.expect(ctx, frames[len(frames)-1])
 	if err := s.write(ctx, frames...); err != nil {
 		return err
 	}
-	select {
-	case err := <-got:
-		return err
-	case <-s.done:
-		select { // a receipt followed by the broker's close counts
-		case err := <-got:
-			return err
-		default:
-			return s.reason()
-		}
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return wait()
 }
 
 func (s *session) resolve(receipt string, err error) {

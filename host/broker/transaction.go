@@ -4,58 +4,116 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/go-stomp/stomp/v3/frame"
 )
 
-// transact sends reply and acknowledges a message in one transaction. Those of one
-// session may be under way at the same time. An error wraps ErrUnconfirmed when
-// it is not known what became of the transaction; after any other it was rolled
-// back, or is with the end of the session.
-//
-// The broker says what it thinks of the reply before the ACK follows, in two round
-// trips, each shared with all the others under way. ActiveMQ would otherwise commit
-// an ACK whose reply it has refused, or, when no receipt for the reply was asked
-// for, roll back and not take the ACK again.
-func (s *session) transact(ctx context.Context, reply *frame.Frame, ackID string) error {
-	id := s.number()
-	reply = &frame.Frame{Command: reply.Command, Header: reply.Header.Clone(), Body: reply.Body}
-	reply.Header.Set(frame.Transaction, id)
-	var refused *RefusedError
-	err := s.confirm(ctx, frame.New(frame.BEGIN, frame.Transaction, id), reply)
-	if err != nil {
-		s.abort(id, err) // so that the message can be acknowledged, or tried again
-		if errors.As(err, &refused) && !s.ended() {
-			return &ReplyRefusedError{refused}
-		}
-		return err
-	}
-	err = s.confirm(ctx,
-		frame.New(frame.ACK, frame.Id, ackID, frame.Transaction, id),
-		frame.New(frame.COMMIT, frame.Transaction, id))
-	var unwritten *unwrittenError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &unwritten):
-		s.abort(id, nil)
-		return err
-	case errors.As(err, &refused) && !s.ended():
-		// It was rolled back, but ActiveMQ takes no second ACK of the message from
-		// this session.
-		err = fmt.Errorf("a transaction was not committed: %w", err)
-		s.end(err)
-		return err
-	}
-	return fmt.Errorf("%w: %w", ErrUnconfirmed, err)
+// finishing is a reply and the ACK of its message on their way.
+type finishing struct {
+	reply *frame.Frame
+	ackID string
+	done  chan error // buffered
 }
 
-// abort rolls a transaction back that was begun, unless cause says that it was not.
-// With the session it ends by itself.
-func (s *session) abort(id string, cause error) {
+// mostFinishing share one transaction at most.
+const mostFinishing = 128
+
+// transact sends reply and acknowledges a message in one transaction. All that
+// come while one is under way share the next: a broker writes to its disk for each
+// COMMIT, and that is what takes time. An error wraps ErrUnconfirmed when it is not
+// known what became of it; after any other it has not happened.
+func (s *session) transact(ctx context.Context, reply *frame.Frame, ackID string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	f := &finishing{reply: reply, ackID: ackID, done: make(chan error, 1)}
+	s.mu.Lock()
+	s.pending = append(s.pending, f)
+	start := !s.committing
+	s.committing = true
+	s.mu.Unlock()
+	if start {
+		go s.commitPending()
+	}
+	select {
+	case err := <-f.done:
+		return err
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.Index(s.pending, f); i >= 0 {
+		s.pending = slices.Delete(s.pending, i, i+1)
+		return ctx.Err()
+	}
+	return fmt.Errorf("%w: %w", ErrUnconfirmed, ctx.Err())
+}
+
+// commitPending makes transactions until nothing is left to do.
+func (s *session) commitPending() {
+	for {
+		s.mu.Lock()
+		n := min(len(s.pending), mostFinishing)
+		batch := slices.Clone(s.pending[:n])
+		s.pending = slices.Delete(s.pending, 0, n)
+		s.committing = n > 0
+		s.mu.Unlock()
+		if n == 0 {
+			return
+		}
+		s.commit(batch)
+	}
+}
+
+// commit is one transaction. The broker says what it thinks of each reply before the
+// ACKs follow: ActiveMQ would otherwise commit an ACK whose reply it has refused, or,
+// when no receipt was asked for, roll all back and not take the ACKs again.
+func (s *session) commit(batch []*finishing) {
+	ctx := context.Background() // the end of the session ends all waiting
+	id := s.number()
+	frames := []*frame.Frame{frame.New(frame.BEGIN, frame.Transaction, id)}
+	waits := make([]func() error, len(batch))
+	for i, f := range batch {
+		reply := &frame.Frame{Command: f.reply.Command, Header: f.reply.Header.Clone(), Body: f.reply.Body}
+		reply.Header.Set(frame.Transaction, id)
+		waits[i] = s.expect(ctx, reply)
+		frames = append(frames, reply)
+	}
+	_ = s.write(ctx, frames...) // when it fails the session has ended, and the waits tell
+	frames = nil
+	var taken []*finishing
+	for i, f := range batch {
+		err := waits[i]()
+		var refused *RefusedError
+		switch {
+		case err == nil:
+			taken = append(taken, f)
+			frames = append(frames, frame.New(frame.ACK, frame.Id, f.ackID, frame.Transaction, id))
+		case errors.As(err, &refused) && !s.ended():
+			f.done <- &ReplyRefusedError{refused}
+		default:
+			f.done <- err
+		}
+	}
+	if len(taken) == 0 {
+		_ = s.write(ctx, frame.New(frame.ABORT, frame.Transaction, id))
+		return
+	}
+	err := s.confirm(ctx, append(frames, frame.New(frame.COMMIT, frame.Transaction, id))...)
+	var refused *RefusedError
 	var unwritten *unwrittenError
-	if !errors.As(cause, &unwritten) {
-		// Not with the context of the caller, which may have ended.
-		_ = s.write(context.Background(), frame.New(frame.ABORT, frame.Transaction, id))
+	switch {
+	case err == nil, errors.As(err, &unwritten):
+	case errors.As(err, &refused) && !s.ended():
+		// It was rolled back, but ActiveMQ takes no second ACK of a message from one
+		// session.
+		err = fmt.Errorf("a transaction was not committed: %w", err)
+		s.end(err)
+	default:
+		err = fmt.Errorf("%w: %w", ErrUnconfirmed, err)
+	}
+	for _, f := range taken {
+		f.done <- err
 	}
 }

@@ -280,77 +280,63 @@ func TestRefusedReplies(t *testing.T) {
 	}
 }
 
-// The frames of two answers at once, byte for byte; and a COMMIT that is refused,
-// after which only another session gets the message.
+// The frames of transactions, byte for byte: what comes while one is under way
+// shares the next, but for a reply that is refused; and after a COMMIT that is refused
+// only another session gets the messages.
 func TestFramesOfTransactions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := scripted(t, nil, nil)
 		defer s.finish()
 		p := s.accept("0,0")
-		to := "reply-to:/queue/acks\n\n{}\x00"
-		p.write("MESSAGE\nmessage-id:1\nack:a1\n" + to + "MESSAGE\nmessage-id:2\nack:a2\n" + to)
-		results := make(chan error, 2)
-		var heads []string
-		for _, d := range []*broker.Delivery{<-s.deliveries, <-s.deliveries} {
-			go func() {
-				results <- d.Finish(t.Context(), []byte("{}"))
-			}()
-			heads = append(heads, p.read(), p.read())
+		results := map[string]chan error{}
+		finish := func(ctx context.Context, id string) {
+			p.write("MESSAGE\nmessage-id:" + id + "\nack:a" + id + "\nreply-to:/queue/" + id + "\n\n{}\x00")
+			d := <-s.deliveries
+			results[id] = make(chan error, 1)
+			go func() { results[id] <- d.Finish(ctx, []byte("{}")) }()
+			synctest.Wait()
 		}
-		assert.Equal(t, "BEGIN\ntransaction:2\n\n\x00", heads[0])
-		assert.Contains(t, heads[1], "\ntransaction:2\n")
-		assert.Contains(t, heads[1], "\nreceipt:3\n")
-		assert.Equal(t, "BEGIN\ntransaction:4\n\n\x00", heads[2])
-		assert.Contains(t, heads[3], "\ntransaction:4\n")
-		assert.Contains(t, heads[3], "\nreceipt:5\n")
-		p.write("RECEIPT\nreceipt-id:5\n\n\x00")
-		assert.Equal(t, "ACK\nid:a2\ntransaction:4\n\n\x00", p.read())
-		assert.Equal(t, "COMMIT\ntransaction:4\nreceipt:6\n\n\x00", p.read())
-		p.write("RECEIPT\nreceipt-id:3\n\n\x00")
+		send := func(id, transaction, receipt string) {
+			f := p.read()
+			for _, part := range []string{"SEND\n", "destination:/queue/" + id, "transaction:" + transaction, "receipt:" + receipt} {
+				assert.Contains(t, f, part)
+			}
+		}
+		receipt := func(id string) { p.write("RECEIPT\nreceipt-id:" + id + "\n\n\x00") }
+		finish(t.Context(), "1")
+		finish(t.Context(), "2")
+		finish(t.Context(), "3")
+		given, cancel := context.WithCancel(t.Context())
+		finish(given, "4")
+		cancel()
+		assert.ErrorIs(t, <-results["4"], context.Canceled)
+		assert.Equal(t, "BEGIN\ntransaction:2\n\n\x00", p.read())
+		send("1", "2", "3")
+		receipt("3")
 		assert.Equal(t, "ACK\nid:a1\ntransaction:2\n\n\x00", p.read())
-		assert.Equal(t, "COMMIT\ntransaction:2\nreceipt:7\n\n\x00", p.read())
-		p.write("RECEIPT\nreceipt-id:7\n\n\x00")
-		assert.NoError(t, <-results)
-		p.write("ERROR\nreceipt-id:6\nmessage:COMMIT FAILED\n\n\x00")
-		err := <-results
+		assert.Equal(t, "COMMIT\ntransaction:2\nreceipt:4\n\n\x00", p.read())
+		receipt("4")
+		assert.NoError(t, <-results["1"])
+
+		assert.Equal(t, "BEGIN\ntransaction:5\n\n\x00", p.read())
+		send("2", "5", "6")
+		send("3", "5", "7")
+		p.write("ERROR\nreceipt-id:6\nmessage:User x is not authorized to write to\\c y\n\n\x00")
+		receipt("7")
+		var rest []string
+		for range 3 {
+			rest = append(rest, p.read())
+		}
+		assert.ElementsMatch(t, []string{
+			"ACK\nid:a2\n\n\x00", "ACK\nid:a3\ntransaction:5\n\n\x00", "COMMIT\ntransaction:5\nreceipt:8\n\n\x00",
+		}, rest)
+		var refused *broker.ReplyRefusedError
+		assert.ErrorAs(t, <-results["2"], &refused)
+		p.write("ERROR\nreceipt-id:8\nmessage:COMMIT FAILED\n\n\x00")
+		err := <-results["3"]
 		assert.ErrorIs(t, err, broker.ErrStale)
 		assert.NotErrorIs(t, err, broker.ErrUnconfirmed, "the broker has said it")
 		assert.ErrorContains(t, (<-s.states).Reason, "COMMIT FAILED")
-	})
-}
-
-// Whoever gives up in the middle takes back what was sent.
-func TestFinishIsGivenUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := scripted(t, nil, nil)
-		defer s.finish()
-		p := s.accept("0,0")
-		p.write("MESSAGE\nmessage-id:1\nack:a1\nreply-to:/queue/acks\n\n{}\x00")
-		d := <-s.deliveries
-		ctx, cancel := context.WithCancel(t.Context())
-		result := make(chan error, 1)
-		go func() {
-			result <- d.Finish(ctx, []byte("{}"))
-		}()
-		p.read()
-		p.read()
-		cancel()
-		assert.Equal(t, "ABORT\ntransaction:2\n\n\x00", p.read())
-		assert.ErrorIs(t, <-result, context.Canceled)
-		err := d.Finish(ctx, []byte("{}"))
-		assert.ErrorIs(t, err, context.Canceled)
-		assert.NotErrorIs(t, err, broker.ErrUnconfirmed)
-
-		go func() {
-			result <- d.Finish(t.Context(), []byte("{}"))
-		}()
-		assert.Contains(t, p.read(), "BEGIN")
-		assert.Contains(t, p.read(), "receipt:7")
-		p.write("RECEIPT\nreceipt-id:7\n\n\x00")
-		assert.Contains(t, p.read(), "ACK")
-		assert.Contains(t, p.read(), "receipt:8")
-		p.write("RECEIPT\nreceipt-id:8\n\n\x00")
-		assert.NoError(t, <-result)
 	})
 }
 
