@@ -16,8 +16,7 @@
 //
 // Promises. The connection is given up when the broker was silent for twice the
 // heart-beat agreed on, or when a write stands still, whatever the handler does;
-// the broker can do the same, because we beat too.
-// Frames of one session are written in the order of the calls. Whoever asks for a
+// the broker can do the same, because we beat too. Frames of one session are written in the order of the calls. Whoever asks for a
 // receipt waits for it alone, and a late one blocks nothing. A message is never
 // refused with NACK, which would move it to the dead-letter queue.
 //
@@ -25,7 +24,8 @@
 // the session that brought the message: wherever the connection ends, either both
 // have happened or neither, and then the message comes again. So each message gets
 // one final reply, if each delivery of it is finished with what is remembered by
-// message-id. Reply, for interim replies, promises nothing.
+// message-id. Those that are finished while a transaction is under way share the
+// next one. Reply, for interim replies, promises nothing.
 //
 // The graceful end is StopReceiving, then finish what runs (Reply and Finish
 // still work), then Close. Nothing is unsubscribed in between on purpose: ActiveMQ
