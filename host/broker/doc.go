@@ -25,7 +25,8 @@
 // the session that brought the message: wherever the connection ends, either both
 // have happened or neither, and then the message comes again. So each message gets
 // one final reply, if each delivery of it is finished with what is remembered by
-// message-id. Reply, for interim replies, promises nothing.
+// message-id. Those that are finished while a transaction is under way share the
+// next one. Reply, for interim replies, promises nothing.
 //
 // The graceful end is StopReceiving, then finish what runs (Reply and Finish
 // still work), then Close. Nothing is unsubscribed in between on purpose: ActiveMQ

@@ -2,7 +2,6 @@ package flow
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net/url"
 	"slices"
@@ -51,14 +50,13 @@ func (f *Flow) letter(r *run, o outcome) *ledger.Letter {
 		return nil
 	}
 	m, s := r.message, r.story
-	redact, body := f.o.Redact, m.Body
+	redact := f.o.Redact
 	if secret := r.envelope.secret(); secret != "" {
 		redact = func(text string) string { return strings.ReplaceAll(f.o.Redact(text), secret, "***") }
-		body = withoutValue(body)
 	}
 	letter := &ledger.Letter{
 		MessageID: m.ID, Unreadable: r.unreadable, Code: string(o.fail.Code), Reason: redact(o.fail.Message), Tries: 1,
-		Sent: m.Timestamp, CorrelationID: m.CorrelationID, Payload: m.Payload, Headers: map[string]string{}, Body: []byte(redact(string(body))),
+		Sent: m.Timestamp, CorrelationID: m.CorrelationID, Payload: m.Payload, Headers: map[string]string{}, Body: []byte(redact(string(withoutPassword(m.Body)))),
 	}
 	for name, value := range m.Headers {
 		if !strings.Contains(strings.ToLower(name), "token") {
@@ -91,32 +89,12 @@ func (f *Flow) letter(r *run, o outcome) *ledger.Letter {
 // anew, and do nothing with passwords by default.
 func (e *envelope) secret() string {
 	var a abi.Action
-	if e.describe(&a); a.Snapshot.ArtifactType != passwordType {
-		return ""
+	e.describe(&a)
+	if kind := a.Snapshot.ArtifactType; kind == passwordType || strings.EqualFold(kind, "password") {
+		return a.Snapshot.ArtifactValue
 	}
-	return a.Snapshot.ArtifactValue
+	return ""
 }
-
-// withoutValue is a message about an artifact without the artifact's value,
-// in whatever way JSON spells it.
-func withoutValue(body []byte) []byte {
-	var all, artifact map[string]json.RawMessage
-	if json.Unmarshal(body, &all) != nil || json.Unmarshal(all["artifact"], &artifact) != nil {
-		return body
-	}
-	artifact["value"] = json.RawMessage(`"***"`)
-	var err error
-	if all["artifact"], err = json.Marshal(artifact); err != nil {
-		return body
-	}
-	if without, err := json.Marshal(all); err == nil {
-		return without
-	}
-	return body
-}
-
-// passwordType is the label of artifacts that are passwords (contract: artifact types).
-const passwordType = "Password"
 
 // callOf is an exchange in the words of the ledger, cut and without secrets.
 func callOf(e exchange, redact func(string) string) ledger.Call {
@@ -154,9 +132,6 @@ var ErrUnderWay = errors.New("the message is being worked on at this moment")
 // ErrDraining says that the host stops.
 var ErrDraining = errors.New("the host stops and starts no more actions")
 
-// ErrObserves says that the flow only observes.
-var ErrObserves = errors.New("the host only observes (mode=observe in [fn_threatq]) and would not do it")
-
 // Again works on the message of a letter once more and returns how it ended. The
 // message was answered finally, so that nobody is answered now; its context
 // token is gone, so that writes to SOAR may set off the rule that sent it. The
@@ -164,13 +139,9 @@ var ErrObserves = errors.New("the host only observes (mode=observe in [fn_threat
 func (f *Flow) Again(ctx context.Context, letter ledger.Letter) (Ending, error) {
 	ended := make(chan Ending, 1)
 	f.mu.Lock()
-	switch {
-	case f.draining:
+	if f.draining {
 		f.mu.Unlock()
 		return Ending{}, ErrDraining
-	case f.setup.Observe:
-		f.mu.Unlock()
-		return Ending{}, ErrObserves
 	}
 	if _, running := f.running[letter.MessageID]; running && letter.MessageID != "" {
 		f.mu.Unlock()
