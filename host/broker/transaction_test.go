@@ -395,7 +395,10 @@ func contractCuts(t *testing.T, w world) {
 	}
 	cancel()
 	workers.Wait()
-	require.NoError(t, h.Close(within(t)))
+	if err := h.Close(within(t)); err != nil {
+		// The last connection may be one that is cut.
+		assert.LessOrEqual(t, made, cuts, "%s", err)
+	}
 	reader.Close()
 	for _, id := range replies(t, w) {
 		seen[id]++
