@@ -79,10 +79,12 @@ func (o *onlyReply) Reply(_ context.Context, body []byte) error {
 	return nil
 }
 
-// Ack comes after the final reply.
-func (o *onlyReply) Ack(context.Context) error {
-	close(o.final)
-	return nil
+func (o *onlyReply) Ack(context.Context) error { return nil }
+
+// Finish has the final reply.
+func (o *onlyReply) Finish(ctx context.Context, body []byte) error {
+	defer close(o.final)
+	return o.Reply(ctx, body)
 }
 
 // message is the text of the last reply.
