@@ -79,15 +79,12 @@ func (o *onlyReply) Reply(_ context.Context, body []byte) error {
 	return nil
 }
 
-// Finish keeps the final reply.
-func (o *onlyReply) Finish(ctx context.Context, body []byte) error {
-	return errors.Join(o.Reply(ctx, body), o.Ack(ctx))
-}
+func (o *onlyReply) Ack(context.Context) error { return nil }
 
-// Ack ends the message; it comes alone when nobody could be told.
-func (o *onlyReply) Ack(context.Context) error {
-	close(o.final)
-	return nil
+// Finish has the final reply.
+func (o *onlyReply) Finish(ctx context.Context, body []byte) error {
+	defer close(o.final)
+	return o.Reply(ctx, body)
 }
 
 // message is the text of the last reply.

@@ -54,8 +54,8 @@ func TestAHostThatObservesWritesNothingAndSaysWhatItWould(t *testing.T) {
 	w := newWorld(t, setup{threatq: keys{"mode": "observe", "record": "true"}})
 	p := w.start()
 	r := w.do(w.incidentMessage(2095, "created"))
-	assert.Contains(t, r.Message, "Observed only: nothing was written. It would have written 1 times (threatq: 1 POST)")
-	assert.Contains(t, r.Message, "and answered: Synced to ThreatQ event 990000001 (created)")
+	assert.Contains(t, r.Message, "Observed only: nothing was written. It would have made 1 write (threatq: 1 POST)")
+	assert.Contains(t, r.Message, "and said: Synced to ThreatQ event 990000001 (created)")
 	p.settled()
 
 	assert.Empty(t, w.tq.Events())

@@ -256,10 +256,10 @@ func (r *Rehearsal) create(c abi.Call, body any) abi.Result {
 	for i, item := range sent {
 		given, _ := item.(map[string]any)
 		object := merged(nil, given)
-		id, has := object["id"]
+		_, has := object["id"]
 		switch {
 		case !has:
-			id = r.id()
+			id := r.id()
 			object["id"] = id
 			r.created[c.Service+" "+collection+"/"+fmt.Sprint(id)] = object
 			for _, name := range slices.Sorted(maps.Keys(object)) {

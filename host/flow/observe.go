@@ -82,10 +82,17 @@ func (r *run) observed(o outcome) outcome {
 		}
 		services = append(services, service+": "+strings.Join(counts, ", "))
 	}
-	text := fmt.Sprintf("Observed only: nothing was written. It would have written %d times", len(r.rehearsal.Written()))
+	text := "Observed only: nothing was written. It would have made " + count(len(r.rehearsal.Written()), "write")
 	if len(services) > 0 {
 		text += " (" + strings.Join(services, "; ") + ")"
 	}
-	text += fmt.Sprintf(", after %d reads, and answered: %s", r.rehearsal.Asked(), o.text())
+	text += " after " + count(r.rehearsal.Asked(), "read") + ", and said: " + o.text()
 	return outcome{observed: true, reply: &abi.Reply{Success: r.story.action.Kind != abi.KindFunction, Message: cut(text)}}
+}
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }

@@ -70,6 +70,9 @@ func programMain() {
 //	hold-lock FILE holds the lock as a running host does
 //	message FILE RULE INCIDENT
 //	               writes a message of a rule about an incident to a file
+//	recorded FILE  takes the dialogues of "simulate -o json" into the history
+//	builtin FILE NAME WAS IS
+//	               writes a built-in module in which a text is another
 //	threatq-wrote [CALL…]
 //	               as soar-wrote, for ThreatQ; searches by POST do not count
 //	letters FILE   writes the dead letters of a JSON file into the ledger of a
@@ -108,6 +111,8 @@ func TestScripts(t *testing.T) {
 			"hold-lock":     holdLockCommand,
 			"letters":       lettersCommand,
 			"message":       messageCommand,
+			"recorded":      recordedCommand,
+			"builtin":       builtinCommand,
 			"threatq-wrote": threatqWroteCommand,
 		},
 	})
