@@ -14,6 +14,7 @@ package dialogue
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"fn-threatq/abi"
@@ -46,6 +47,8 @@ type Dialogue struct {
 	// The end: one of them.
 	Reply *abi.Reply   `json:"reply,omitempty"`
 	Fail  *abi.Failure `json:"fail,omitempty"`
+
+	size int
 }
 
 // Turn is what a module asked for, and what it was told then.
@@ -84,25 +87,29 @@ func (d *Dialogue) Outcome() (outcome, message string) {
 	return "unfinished", ""
 }
 
-// maxSize bounds a dialogue, in bytes of bodies.
-const maxSize = 4 << 20
+// Bounds of a dialogue in bytes: of all bodies, and of one that is sent once those
+// are too many.
+const (
+	maxSize = 4 << 20
+	maxBody = 64 << 10
+)
 
 // Add notes a turn. What it holds must not be changed any more.
 func (d *Dialogue) Add(t Turn) {
-	size := 0
-	for _, known := range d.Turns {
-		size += known.size()
-	}
-	if size+t.size() > maxSize {
-		d.Cut, t.Results = true, nil
+	if d.size+t.size() > maxSize {
+		d.Cut, t.Results, t.Calls = true, nil, slices.Clone(t.Calls)
 		for i := range t.Calls {
-			if len(t.Calls[i].Body) > maxSize/8 {
+			if len(t.Calls[i].Body) > maxBody {
 				t.Calls[i].Body = abi.JSON(`"(too long)"`)
 			}
 		}
 	}
+	d.size += t.size()
 	d.Turns = append(d.Turns, t)
 }
+
+// Size is about how many bytes were added.
+func (d *Dialogue) Size() int { return d.size }
 
 func (t *Turn) size() (n int) {
 	for _, c := range t.Calls {

@@ -86,9 +86,10 @@ type Options struct {
 }
 
 const (
-	// maxQueue is how many dialogues wait to be written at most, of which few are
-	// large.
-	maxQueue = 1024
+	// maxQueue is how many dialogues wait to be written at most, and maxWaiting how
+	// many bytes.
+	maxQueue   = 1024
+	maxWaiting = 64 << 20
 	// perSegment is the share of the whole size that a segment takes.
 	perSegment = 16
 	// newest is the age at which a segment is closed, whatever its size.
@@ -102,6 +103,7 @@ type Recorder struct {
 	mu      sync.Mutex
 	bounds  Bounds
 	queue   []*dialogue.Dialogue
+	waiting int // bytes
 	dropped int
 	closed  bool
 	wake    chan struct{}
@@ -140,11 +142,12 @@ func (r *Recorder) Bound(b Bounds) {
 func (r *Recorder) Keep(d *dialogue.Dialogue) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed || len(r.queue) >= maxQueue {
+	if r.closed || len(r.queue) >= maxQueue || r.waiting+d.Size() > maxWaiting {
 		r.dropped++
 		return
 	}
 	r.queue = append(r.queue, d)
+	r.waiting += d.Size()
 	select {
 	case r.wake <- struct{}{}:
 	default:
@@ -170,7 +173,7 @@ func (r *Recorder) run() {
 		_, open = <-r.wake
 		r.mu.Lock()
 		batch, dropped, bounds := r.queue, r.dropped, r.bounds
-		r.queue, r.dropped = nil, 0
+		r.queue, r.waiting, r.dropped = nil, 0, 0
 		r.mu.Unlock()
 		if dropped > 0 {
 			r.o.Logger.Warn("dialogues were not recorded, since the disk did not keep up", "dialogues", dropped)
