@@ -132,6 +132,9 @@ var ErrUnderWay = errors.New("the message is being worked on at this moment")
 // ErrDraining says that the host stops.
 var ErrDraining = errors.New("the host stops and starts no more actions")
 
+// ErrObserves says that the flow only observes.
+var ErrObserves = errors.New("the host only observes (mode=observe in [fn_threatq]) and would not do it")
+
 // Again works on the message of a letter once more and returns how it ended. The
 // message was answered finally, so that nobody is answered now; its context
 // token is gone, so that writes to SOAR may set off the rule that sent it. The
@@ -139,9 +142,13 @@ var ErrDraining = errors.New("the host stops and starts no more actions")
 func (f *Flow) Again(ctx context.Context, letter ledger.Letter) (Ending, error) {
 	ended := make(chan Ending, 1)
 	f.mu.Lock()
-	if f.draining {
+	switch {
+	case f.draining:
 		f.mu.Unlock()
 		return Ending{}, ErrDraining
+	case f.setup.Observe:
+		f.mu.Unlock()
+		return Ending{}, ErrObserves
 	}
 	if _, running := f.running[letter.MessageID]; running && letter.MessageID != "" {
 		f.mu.Unlock()
