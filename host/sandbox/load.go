@@ -209,6 +209,7 @@ func (m *Module) compile(ctx context.Context, b *wasmbin.Module) error {
 // disk must not keep a module from starting for ever.
 func (s *Sandbox) compile(ctx context.Context, rewritten []byte) (wazero.CompiledModule, error) {
 	ctx = experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0))
+	defer s.compiling.enter(rewritten)()
 	compiled, err := s.runtime.CompileModule(ctx, rewritten)
 	if err == nil || s.options.CacheDir == "" || !strings.Contains(err.Error(), "compilationcache:") {
 		return compiled, err

@@ -41,7 +41,8 @@ type Sandbox struct {
 	cache   wazero.CompilationCache
 	wasi    map[string]api.FunctionDefinition
 
-	loads gate
+	loads     gate
+	compiling queues
 	// slots are taken by running turns.
 	slots   chan struct{}
 	mu      sync.Mutex
