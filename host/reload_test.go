@@ -31,7 +31,8 @@ var hot = strings.Fields(`
 	fn_threatq.custom_objects fn_threatq.verify fn_threatq.cafile fn_threatq.proxy fn_threatq.https_proxy fn_threatq.http_proxy
 	fn_threatq.timeout fn_threatq.default_indicator_status fn_threatq.incident_object fn_threatq.sync_task_completion
 	fn_threatq.unlink_on_delete fn_threatq.skip_private_ips fn_threatq.sync_passwords fn_threatq.historical_artifacts
-	fn_threatq.max_related fn_threatq.max_attachment_mb fn_threatq.tlp fn_threatq.adopt_legacy_titles fn_threatq.trusted_keys`)
+	fn_threatq.max_related fn_threatq.max_attachment_mb fn_threatq.tlp fn_threatq.adopt_legacy_titles fn_threatq.trusted_keys
+	fn_threatq.mode fn_threatq.record fn_threatq.record_days fn_threatq.record_mb`)
 
 func TestEachKeyIsHotOrCold(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
