@@ -214,7 +214,7 @@ func (p *Planner) Simulate(ctx context.Context, m *Message) (*Simulation, error)
 	if p.clients == nil {
 		return nil, ErrNoServers
 	}
-	heard := &heard{}
+	ears := &heard{}
 	retry := map[string]effect.Retry{}
 	if r := p.o.Config.Resilient; r.RequestAttempts > 0 {
 		retry[abi.Resilient] = effect.Retry{Attempts: r.RequestAttempts, Delay: r.RequestRetryDelay, Factor: r.RequestRetryBackoff}
@@ -225,7 +225,7 @@ func (p *Planner) Simulate(ctx context.Context, m *Message) (*Simulation, error)
 	}
 	f, replies := p.flow(m, effect.New(effect.Options{
 		Clients: p.clients, Retry: retry, MaxBlob: maxBlob(p.settings()), Logger: p.o.Logger,
-	}), heard)
+	}), ears)
 	f.Handle(replies)
 	// A drain would end what waits: the reply is waited for first.
 	select {
@@ -240,7 +240,7 @@ func (p *Planner) Simulate(ctx context.Context, m *Message) (*Simulation, error)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	out := &Simulation{Dialogues: heard.inOrder()}
+	out := &Simulation{Dialogues: ears.inOrder()}
 	for _, d := range out.Dialogues {
 		for _, t := range d.Turns {
 			for _, c := range t.Calls {

@@ -72,9 +72,6 @@ func (r *Rehearsal) Written() []abi.Call {
 	return slices.Clone(r.written)
 }
 
-// Reads says that a call only reads.
-func (r *Rehearsal) Reads(c abi.Call) bool { return r.reads(c) }
-
 // Answer is the result of a call that must not be sent, or need not be.
 func (r *Rehearsal) Answer(c abi.Call) (result abi.Result, ok bool) {
 	r.mu.Lock()
