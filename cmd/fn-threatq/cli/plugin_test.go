@@ -97,8 +97,8 @@ func TestPluginTest(t *testing.T) {
 
 func TestPluginTestThatCannotBegin(t *testing.T) {
 	for args, want := range map[string]string{
-		"plugin":                   "fn-threatq plugin: want one of list, install, enable, disable, rollback, remove, test, new, build, check, doc\nRun 'fn-threatq plugin --help' for how",
-		"plugin run":               "fn-threatq plugin: there is no command \"run\"; there is list, install, enable, disable, rollback, remove, test, new, build, check, doc\n",
+		"plugin":                   "fn-threatq plugin: want one of list, install, enable, disable, rollback, remove, shadow, promote, test, new, build, check, doc\nRun 'fn-threatq plugin --help' for how",
+		"plugin run":               "fn-threatq plugin: there is no command \"run\"; there is list, install, enable, disable, rollback, remove, shadow, promote, test, new, build, check, doc\n",
 		"plugin test":              "fn-threatq plugin test: want a PATH: a scenario, a module or a folder\nRun 'fn-threatq plugin test --help'",
 		"plugin test --fast .":     "fn-threatq plugin test: unknown flag: --fast\n",
 		"plugin test . --module":   "fn-threatq plugin test: flag needs an argument: --module\n",
