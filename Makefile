@@ -14,7 +14,7 @@ demo: build ## a phishing incident end to end, on simulators and a broker of our
 	$(GO) run ./tools/lab demo -host $(BIN)
 
 test: warm ## all tests on the embedded broker, with the race detector
-	$(GO) test -race ./...
+	$(GO) test -race -timeout 20m ./...
 
 # All test programs share one cache of compiled modules. It is filled without
 # the race detector, under which compiling takes ten times as long, and by test
