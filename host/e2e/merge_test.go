@@ -18,6 +18,11 @@ import (
 var (
 	flood            = flag.Int("flood", 3000, "updates that wait in the test of a flood")
 	waitingIncidents = 100
+	// wholeFlood says that the broker hands all of it out before one message is
+	// acknowledged. ActiveMQ hands out portions, as far as its memory for the queue
+	// goes, and each portion may need runs of its own.
+	wholeFlood        = true
+	runsOfOneIncident = 3
 )
 
 func TestFloodOfUpdatesIsAnsweredByAboutOneSyncPerIncident(t *testing.T) {
@@ -25,7 +30,9 @@ func TestFloodOfUpdatesIsAnsweredByAboutOneSyncPerIncident(t *testing.T) {
 	// answers when the last one, which needs no ThreatQ, has been answered.
 	w := newWorld(t, setup{threatq: keys{"max_parallel": strconv.Itoa(waitingIncidents + 10)}})
 	arrived := make(chan struct{})
-	w.tq.Inject(threatqtest.Fault{Method: http.MethodGet, PathPrefix: "/api/events", Times: -1, Until: arrived})
+	if wholeFlood {
+		w.tq.Inject(threatqtest.Fault{Method: http.MethodGet, PathPrefix: "/api/events", Times: -1, Until: arrived})
+	}
 	first := w.soar.AddIncidents(waitingIncidents, resilienttest.Bulk{})
 	correlations := make([]string, *flood)
 	for i := range correlations {
@@ -50,7 +57,7 @@ func TestFloodOfUpdatesIsAnsweredByAboutOneSyncPerIncident(t *testing.T) {
 			runs++
 		}
 	}
-	assert.LessOrEqual(t, runs, 3*waitingIncidents)
+	assert.LessOrEqual(t, runs, runsOfOneIncident*waitingIncidents)
 	counts := w.tq.Counts()
 	t.Logf("%d updates of %d incidents: %d runs, ThreatQ saw %d requests, %+v", *flood, waitingIncidents, runs, w.tq.CountRequests("GET", "/api/events"), counts)
 	assert.LessOrEqual(t, w.tq.CountRequests("GET", "/api/events"), 2*runs+waitingIncidents)
