@@ -70,8 +70,7 @@ type Probed struct {
 
 // Probe makes one attempt to log in and to subscribe to the message destination,
 // and ends the subscription again. No message is taken and none is marked as
-// redelivered: the subscription has a selector that matches nothing, and no
-// prefetch. Its errors are those of Browse; Stage says how far it came, and
+// redelivered: see takingNothing. Its errors are those of Browse; Stage says how far it came, and
 // Probed holds the times so far.
 func Probe(ctx context.Context, options Options) (Probed, error) {
 	var p Probed
@@ -85,13 +84,7 @@ func Probe(ctx context.Context, options Options) (Probed, error) {
 	p.Server = s.server
 	begin = time.Now()
 	id := b.options.Destination + probeSuffix
-	err = s.confirmWithin(ctx, frame.New(frame.SUBSCRIBE,
-		frame.Id, id,
-		frame.Destination, b.options.Destination,
-		frame.Ack, "client-individual",
-		"selector", "FALSE",
-		"activemq.prefetchSize", "0",
-	))
+	err = s.confirmWithin(ctx, takingNothing(id, b.options.Destination))
 	if err == nil {
 		err = s.confirmWithin(ctx, frame.New(frame.UNSUBSCRIBE, frame.Id, id))
 	}

@@ -70,6 +70,7 @@ func contract(t *testing.T, w world) {
 	}{
 		{"RoundTrip", contractRoundTrip},
 		{"Prefetch", contractPrefetch},
+		{"BacklogComesWhole", contractBacklogComesWhole},
 		{"Redelivery", contractRedelivery},
 		{"RefusedLogin", contractRefusedLogin},
 		{"RefusedDestination", contractRefusedDestination},
@@ -169,6 +170,27 @@ func contractPrefetch(t *testing.T, w world) {
 	}
 	h.next(t)
 	h.next(t)
+	h.nothingMore(t)
+}
+
+// A backlog comes as far as the prefetch goes, and no further, before anything is
+// acknowledged: ActiveMQ leaves it at a page of 200 messages unless it is prompted.
+func contractBacklogComesWhole(t *testing.T, w world) {
+	const backlog, prefetch = 1300, 1200
+	server := soar(t, w)
+	for i := range backlog {
+		publish(t, server, i, []byte("{}"))
+	}
+	o := options(t, w)
+	o.Prefetch = prefetch
+	h := run(t, o)
+	seen := map[string]bool{}
+	for range prefetch {
+		d := h.next(t)
+		assert.False(t, d.Redelivered)
+		seen[d.MessageID] = true
+	}
+	assert.Len(t, seen, prefetch)
 	h.nothingMore(t)
 }
 

@@ -177,6 +177,7 @@ func (d *Delivery) Ack(ctx context.Context) error {
 	}
 	err := d.session.write(ctx, frame.New(frame.ACK, frame.Id, d.ackID))
 	if err == nil {
+		d.session.prompter.acknowledged(1)
 		return nil
 	}
 	d.acked.Store(false)

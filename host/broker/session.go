@@ -37,7 +37,8 @@ type session struct {
 	readerDone chan struct{}
 	lastError  *RefusedError // the reader's own; why the broker may be about to close
 
-	numbers atomic.Int64 // the last number of a transaction or receipt
+	numbers  atomic.Int64 // the last number of a transaction or receipt
+	prompter prompter
 
 	mu         sync.Mutex
 	cause      error
@@ -341,6 +342,9 @@ func (s *session) read() {
 			case s.queue <- d:
 			case <-s.done:
 				return
+			}
+			if !s.broker.passing && s.prompter.came() {
+				go s.prompt()
 			}
 		case frame.RECEIPT:
 			s.resolve(f.Header.Get(frame.ReceiptId), nil)

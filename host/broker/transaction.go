@@ -104,7 +104,9 @@ func (s *session) commit(batch []*finishing) {
 	var refused *RefusedError
 	var unwritten *unwrittenError
 	switch {
-	case err == nil, errors.As(err, &unwritten):
+	case err == nil:
+		s.prompter.acknowledged(len(taken))
+	case errors.As(err, &unwritten):
 	case errors.As(err, &refused) && !s.ended():
 		// It was rolled back, but ActiveMQ takes no second ACK of a message from one
 		// session.
