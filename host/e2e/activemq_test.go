@@ -19,9 +19,6 @@ import (
 // test has queues of its own, and another for those that stop it.
 func init() {
 	startBroker, startOwnBroker, endSharedBroker = theActiveMQ, startActiveMQ, endActiveMQ
-	waitingIncidents = 20
-	// Portions of some 200 messages: of 150 updates of an incident each run serves a few.
-	wholeFlood, runsOfOneIncident = false, 50
 }
 
 type realBroker struct {

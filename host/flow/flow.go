@@ -7,8 +7,9 @@
 // state overwrites a newer one. A hold is a key that an action locks across
 // lanes until it ends. An outage is a time in which a service is down and actions
 // wait for it. A run is one time that a module works; it serves one
-// message, or several of a lane that ask for the same (join.go), and actions of
-// a lane may share what one of them has read (reads.go).
+// message, or several of a lane that ask for the same (join.go); while messages pour
+// in, it waits for the rest of them (gather.go). Actions of a lane may share what one
+// of them has read (reads.go).
 //
 // An outcome is recorded first; then the broker takes the reply and the
 // acknowledgement of the message, both or neither. Wherever the process is killed or
@@ -194,6 +195,7 @@ type Flow struct {
 	kinds     *kinds
 	record    *record
 	moments   moments
+	pour      pour
 
 	// run ends when running actions must be given up.
 	run  context.Context
@@ -262,7 +264,7 @@ func (f *Flow) Handle(d Delivery) {
 			return
 		}
 	}
-	f.queue(&job{message: m, delivery: d, arrived: f.moments.next()})
+	f.queue(&job{message: m, delivery: d, arrived: f.moments.next(), came: time.Now()})
 }
 
 // queue puts a job into its lane; mu is held.
@@ -272,20 +274,31 @@ func (f *Flow) queue(j *job) {
 	}
 	e, err := open(j.message)
 	j.envelope, j.unreadable, j.lane, j.same = e, err, e.lane(j.message), e.same(j.message)
-	t := &task{message: j, kind: e.kind(j.message), urgent: j.again != nil || f.kinds.urgent(j.message, e)}
+	j.urgent = j.again != nil || f.kinds.urgent(j.message, e)
+	t := &task{message: j, kind: e.kind(j.message), urgent: j.urgent}
 	t.run = func(started bool) {
 		defer f.working.Done()
 		if !started {
 			f.forget(j)
 			return
 		}
-		f.work(j)
+		// Counted before it waits again: then Drain may come.
+		f.working.Add(1)
+		if wait := f.work(j); wait == 0 {
+			f.working.Done()
+		} else if !f.lanes.setAside(j.lane, t, wait) {
+			f.working.Done()
+			f.forget(j)
+		}
 	}
 	if len(f.running) > packFrom {
 		j.pack()
 	}
 	f.working.Add(1)
-	f.lanes.submit(j.lane, t)
+	f.pour.sent(j.message.Timestamp, j.came)
+	if f.lanes.submit(j.lane, t) && j.again == nil {
+		f.pour.repeated(j.came)
+	}
 }
 
 func (f *Flow) forget(jobs ...*job) {
@@ -336,15 +349,21 @@ func (f *Flow) Drain(ctx context.Context) error {
 	}
 }
 
-// work is the way of one action.
-func (f *Flow) work(j *job) {
+// work is the way of one action. It has not begun when the action is to gather
+// others for a while first.
+func (f *Flow) work(j *job) (gather time.Duration) {
+	if j.gathers {
+		if gather = f.pour.gather(time.Now(), j.came); gather > 0 {
+			return gather
+		}
+	}
 	r := &run{jobs: []*job{j}, begin: time.Now(), story: &story{}}
 	m, e, unreadable := j.open()
 	r.message, r.envelope = m, e
 	if unreadable != nil {
 		r.unreadable = true
 		f.finish(r, failure(abi.CodeMessage, unreadable.Error()))
-		return
+		return 0
 	}
 	setup := f.pin()
 	defer setup.using.Done()
@@ -352,10 +371,16 @@ func (f *Flow) work(j *job) {
 	action, module, err := setup.route(context.WithValue(f.run, outageKey{}, &outage{flow: f, run: r}), m, e, modules)
 	if err != nil {
 		f.finish(r, failureOf(err))
-		return
+		return 0
 	}
 	f.kinds.learn(e, module, action)
 	if merges(module, action) && j.again == nil {
+		if !j.gathers && !j.urgent && ruleOf(module.Manifest(), action).Automatic {
+			j.gathers = true
+			if gather = f.pour.gather(time.Now(), j.came); gather > 0 {
+				return gather
+			}
+		}
 		action = f.join(setup, modules, r, module, action)
 		defer f.working.Add(1 - len(r.jobs))
 	}
@@ -375,7 +400,7 @@ func (f *Flow) work(j *job) {
 	if !p.noLane {
 		p.lane, p.shares = j.lane, sharesReads(module, action)
 		f.finish(r, f.play(f.run, p))
-		return
+		return 0
 	}
 	// Only now is it known that the action has no lane: it leaves the one of its
 	// incident, which its sub-actions and others need.
@@ -390,6 +415,7 @@ func (f *Flow) work(j *job) {
 		}
 		f.finish(r, f.play(f.run, p))
 	}})
+	return 0
 }
 
 // finish records the outcome and sends the reply.

@@ -25,6 +25,11 @@ type job struct {
 	lane, same string
 	// arrived is the moment of its arrival.
 	arrived moment
+	came    time.Time
+	// urgent: somebody was known to wait for it when it came.
+	urgent bool
+	// gathers: it is known to be an automatic action that merges.
+	gathers bool
 	// again, when set, gets the end of a dead letter that is tried again: such a
 	// job has no delivery and nobody to answer.
 	again chan Ending

@@ -3,6 +3,7 @@ package flow
 import (
 	"slices"
 	"sync"
+	"time"
 
 	"fn-threatq/abi"
 )
@@ -28,9 +29,13 @@ type lane struct {
 	urgent int
 	// busy: one of its tasks runs; lined: it is in one of the lines.
 	busy, lined bool
+	// aside: its oldest task was set aside, and only urgent ones start.
+	aside bool
 	// overtaken counts the urgent tasks in a row that went before the oldest.
 	overtaken int
-	reads     *reads
+	// asked is what its messages asked for since it was empty last: see job.same.
+	asked map[string]bool
+	reads *reads
 }
 
 // mostOvertaking is how often in a row urgent tasks may go first while others
@@ -62,13 +67,14 @@ func newLanes(parallel int) *lanes {
 	return &lanes{free: parallel, lanes: map[string]*lane{}}
 }
 
-// submit queues a task and returns at once.
-func (l *lanes) submit(name string, t *task) {
+// submit queues a task and returns at once. It reports whether the lane had a
+// message before that may ask for the same.
+func (l *lanes) submit(name string, t *task) (repeats bool) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.closed {
-		l.mu.Unlock()
 		go t.run(false)
-		return
+		return false
 	}
 	in := l.lanes[name]
 	if in == nil {
@@ -79,14 +85,49 @@ func (l *lanes) submit(name string, t *task) {
 	if t.urgent {
 		in.urgent++
 	}
+	if t.message != nil && t.message.same != "" {
+		if in.asked == nil {
+			in.asked = map[string]bool{}
+		}
+		repeats = in.asked[t.message.same]
+		in.asked[t.message.same] = true
+	}
 	l.line(in)
 	l.dispatch()
-	l.mu.Unlock()
+	return repeats
+}
+
+// setAside puts a task that runs back to the head of its lane, where it starts again
+// after a time. Meanwhile the lane starts urgent tasks alone. False: the lanes are
+// closed.
+func (l *lanes) setAside(name string, t *task, wait time.Duration) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return false
+	}
+	in := l.lanes[name] // it is there as long as a task of it runs
+	in.queue = slices.Insert(in.queue, 0, t)
+	if t.urgent {
+		in.urgent++
+	}
+	in.aside = true
+	time.AfterFunc(wait, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.lanes[name] != in {
+			return
+		}
+		in.aside = false
+		l.line(in)
+		l.dispatch()
+	})
+	return true
 }
 
 // line puts a lane into the line where it belongs; mu is held.
 func (l *lanes) line(in *lane) {
-	if in.busy || len(in.queue) == 0 {
+	if in.busy || len(in.queue) == 0 || in.aside && in.urgent == 0 {
 		return
 	}
 	if in.lined {
@@ -216,6 +257,9 @@ func (l *lanes) hurry(kind any) {
 				t.urgent = true
 				in.urgent++
 			}
+		}
+		if in.aside && !in.lined {
+			l.line(in)
 		}
 	}
 	l.normal = slices.DeleteFunc(l.normal, func(in *lane) bool {
