@@ -139,6 +139,7 @@ func TestFileThatTheParserRefusesIsStoredWithAWarning(t *testing.T) {
 func TestEveryFailureOfASessionAbandonsIt(t *testing.T) {
 	for name, f := range map[string]threatqtest.Fault{
 		"options refused":      atSession("PUT", "", threatqtest.Fault{Status: 400, Body: `{"errors":["no"]}`}),
+		"options conflict":     atSession("PUT", "", threatqtest.Fault{Status: 409, Body: `{"message":"somebody else was faster"}`}),
 		"options forbidden":    atSession("PUT", "", threatqtest.Fault{Status: 403, Body: `{"message":"no"}`}),
 		"options unanswered":   atSession("PUT", "", threatqtest.Fault{CutBefore: true, Times: -1}),
 		"preview refused":      atSession("GET", "/indicators", threatqtest.Fault{Status: 400, Body: `{"errors":["no"]}`}),
@@ -193,6 +194,15 @@ func TestAnswersThatAreTooLarge(t *testing.T) {
 	reply = play(t, w, "/indicators", func(abi.Call) abi.Result { return tooLarge })
 	assert.False(t, reply.Success)
 	assert.Contains(t, reply.Message, "an answer of 9000000 bytes")
+	assert.Equal(t, threatqtest.ImportAbandoned, onlyImport(t, w).State)
+}
+
+func TestAnswerThatIsNoneIsNoRefusalOfTheFile(t *testing.T) {
+	w := newWorld(t, threatqtest.Options{})
+	reply := play(t, w, "/indicators", func(abi.Call) abi.Result { return guesttest.Error(abi.CodeHTTP, 200, "the answer is not JSON") })
+	assert.False(t, reply.Success)
+	assert.Contains(t, reply.Message, "its indicators could not be parsed")
+	assert.Contains(t, reply.Message, "the answer is not JSON")
 	assert.Equal(t, threatqtest.ImportAbandoned, onlyImport(t, w).State)
 }
 

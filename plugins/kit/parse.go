@@ -1,6 +1,7 @@
 package kit
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -122,11 +123,14 @@ func (k *Kit) Parse(file, event int64, parser Parser) Parsing {
 
 func importPath(session int64) string { return "/api/imports/" + id(session) }
 
+// notOfTheFile are refusals that say nothing of the file: another try may do better.
+var notOfTheFile = []int{401, 403, 408, 409, 425, 429}
+
 // fail tells a parser that cannot read the file, which is no fault of anybody,
-// from a failure.
+// from a failure. What is no proper answer is one, and so is a conflict.
 func (p *Parsing) fail(err *guest.CallError) {
 	switch {
-	case err.Code == abi.CodeHTTP && err.Status < 500 && err.Status != 401 && err.Status != 403 && err.Status != 429, err.Status == 500:
+	case err.Code == abi.CodeHTTP && err.Status >= 400 && err.Status <= 500 && !slices.Contains(notOfTheFile, err.Status):
 		if p.Refused = err.Message; p.Refused == "" {
 			p.Refused = err.Error()
 		}
