@@ -102,7 +102,7 @@ func (o online) Retry(ctx context.Context, number uint64) (ended admin.Ended, er
 // no host ran. Without a socket the host works all the same.
 func (a *App) control(ctx context.Context, record *ledger.Ledger, f *flow.Flow) (end func()) {
 	actions := online{record, f}
-	server, err := admin.Serve(filepath.Join(a.o.StateDir, admin.SocketName), actions, runningModules{a, ctx}, a.log)
+	server, err := admin.Serve(filepath.Join(a.o.StateDir, admin.SocketName), actions, runningModules{a, ctx}, a.status, a.log)
 	if err != nil {
 		a.log.Warn("the commands of the operator cannot reach this host", "error", err, "advice", "a state folder of a shorter name may help: the system allows about 100 bytes")
 	}

@@ -90,6 +90,10 @@ type App struct {
 	record    *ledger.Ledger
 	listeners *listeners
 
+	// started and session are for the status.
+	started time.Time
+	session atomic.Pointer[brokerNow]
+
 	ready     chan struct{}
 	readyOnce sync.Once
 	formerMu  sync.Mutex
@@ -260,6 +264,7 @@ func (a *App) Run(ctx context.Context) error {
 		}
 	}()
 
+	a.started = time.Now()
 	record, err := a.ledger()
 	if err != nil {
 		return err
@@ -492,6 +497,7 @@ func (a *App) brokerOptions(queue string) broker.Options {
 // brokerState announces the first subscription. Before that, a certificate
 // that is not trusted ends the process: no waiting mends it.
 func (a *App) brokerState(queue string, s broker.State) {
+	a.noteBroker(s)
 	if s.Connected {
 		a.readyOnce.Do(func() {
 			a.log.Info("ready", "destination", queue, "broker", s.Server, "prefetch", a.o.Config.Resilient.Prefetch, "standby", a.o.Config.ThreatQ.Standby)

@@ -15,7 +15,7 @@ type CodeMeaning struct {
 func ExitCodes() []CodeMeaning {
 	return []CodeMeaning{
 		{ExitOK, "ended in order (SIGINT, SIGTERM)", false},
-		{ExitFailure, "a fault that has no code of its own; `config check` found mistakes; `selftest`: ThreatQ, or the server has none of the rules or functions; `queue drain`: some messages were missing, or the session was lost; `explain`: no module takes it; `simulate`: the action would fail; `replay`: something differs", true},
+		{ExitFailure, "a fault that has no code of its own; `config check` found mistakes; `selftest`: ThreatQ, or the server has none of the rules or functions; `queue drain`: some messages were missing, or the session was lost; `status`: none runs, or it cannot work; `explain`: no module takes it; `simulate`: the action would fail; `replay`: something differs", true},
 		{ExitUsage, "wrong arguments", false},
 		{ExitConfig, "the configuration has mistakes, or `stomp=0` leaves nothing to do", false},
 		{ExitModules, "a module is missing or refused", false},

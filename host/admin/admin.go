@@ -55,7 +55,7 @@ type Server struct {
 
 // Serve listens on the socket. The caller holds the lock on the state folder's
 // ledger, so that a socket that is there is one of a host that has ended.
-func Serve(path string, actions Actions, modules Modules, log *slog.Logger) (*Server, error) {
+func Serve(path string, actions Actions, modules Modules, status func() (Status, error), log *slog.Logger) (*Server, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
@@ -67,7 +67,7 @@ func Serve(path string, actions Actions, modules Modules, log *slog.Logger) (*Se
 		return nil, errors.Join(fmt.Errorf("control socket: %w", err), listener.Close())
 	}
 	s := &Server{
-		http:   &http.Server{Handler: handler(actions, modules), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)},
+		http:   &http.Server{Handler: handler(actions, modules, status), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)},
 		served: make(chan struct{}),
 	}
 	go func() {
@@ -86,8 +86,9 @@ func (s *Server) Close() error {
 	return err
 }
 
-func handler(actions Actions, modules Modules) http.Handler {
+func handler(actions Actions, modules Modules, status func() (Status, error)) http.Handler {
 	mux := http.NewServeMux()
+	handleStatus(mux, status)
 	handleModules(mux, modules)
 	mux.HandleFunc("GET /v1/letters", func(w http.ResponseWriter, _ *http.Request) {
 		letters, err := actions.Letters()

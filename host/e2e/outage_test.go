@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"fn-threatq/host"
 	"fn-threatq/host/threatq/threatqtest"
 )
 
@@ -28,10 +29,26 @@ func TestActionsWaitForThreatQ(t *testing.T) {
 	eventually(t, func() bool { return len(w.logs.lines("service is down; actions that need it wait")) == 1 }, "the outage was not noticed")
 	eventually(t, func() bool { return len(w.logs.lines("action waits for a service that is down")) == 20 }, "not all actions wait")
 	assert.Zero(t, w.answered())
+	s, err := host.AskStatus(t.Context(), w.state)
+	require.NoError(t, err)
+	assert.False(t, s.Works)
+	assert.True(t, s.Broker.Connected)
+	require.Len(t, s.Down, 1)
+	assert.Equal(t, "ThreatQ", s.Down[0].Service)
+	assert.NotEmpty(t, s.Down[0].Reason)
+	assert.Equal(t, 20, s.Traffic.Held)
+	assert.Equal(t, 20, s.Traffic.Running)
 	w.tq.ClearFaults()
 	for _, correlation := range sent {
 		w.final(correlation)
 	}
+	s, err = host.AskStatus(t.Context(), w.state)
+	require.NoError(t, err)
+	assert.True(t, s.Works)
+	assert.Empty(t, s.Down)
+	assert.Zero(t, s.Traffic.Held)
+	assert.EqualValues(t, len(sent), s.Traffic.Done)
+	assert.Zero(t, s.Traffic.Failed)
 	p.settled()
 	w.doneOnce(sent)
 	assert.Len(t, w.logs.lines("service is back; actions that waited for it go on"), 1)

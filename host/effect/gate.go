@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -178,6 +180,19 @@ type Outage struct {
 
 	// down is false while the service only asks to be left alone.
 	down bool
+}
+
+// Down lists the outages of now, of which Until is not known.
+func (p *Performer) Down() (down []Outage) {
+	for _, service := range slices.Sorted(maps.Keys(p.gates)) {
+		g := p.gates[service]
+		g.mu.Lock()
+		if g.down {
+			down = append(down, Outage{Service: service, Since: g.since, Reason: g.reason, down: true})
+		}
+		g.mu.Unlock()
+	}
+	return down
 }
 
 // Name is the name of the service as people know it.

@@ -196,6 +196,7 @@ type Flow struct {
 	record    *record
 	moments   moments
 	pour      pour
+	counts    counts
 
 	// run ends when running actions must be given up.
 	run  context.Context
@@ -423,6 +424,7 @@ func (f *Flow) finish(r *run, outcome outcome) {
 	r.story.took = time.Since(r.begin)
 	outcome = r.observed(outcome)
 	f.report(r, outcome)
+	f.counts.ended(r, outcome)
 	if outcome.abandoned {
 		f.forget(r.jobs...)
 		return

@@ -39,6 +39,7 @@ func (o *outage) began(e effect.Outage) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.begun = true
+	o.flow.counts.held.Add(1)
 	o.flow.lanes.leave()
 	o.clock.halt()
 	o.flow.o.Logger.Debug("action waits for a service that is down", "action", o.run.message.ID, "service", e.Service, "until", e.Until)
@@ -73,6 +74,7 @@ func (o *outage) over() {
 	}
 	o.mu.Unlock()
 	if begun {
+		o.flow.counts.held.Add(-1)
 		o.flow.lanes.enter()
 		o.clock.goOn()
 	}

@@ -183,6 +183,17 @@ func readLetter(tx *bbolt.Tx, number uint64) (letter Letter, err error) {
 	return letter, unseal(value, &letter)
 }
 
+// CountLetters tells how many there are without reading them.
+func (l *Ledger) CountLetters() (n int, err error) {
+	err = guarded(func() error {
+		return l.db.View(func(tx *bbolt.Tx) error {
+			n = tx.Bucket(bucketLetters).Stats().KeyN
+			return nil
+		})
+	})
+	return n, err
+}
+
 // Letters reads all letters, the oldest first.
 func (l *Ledger) Letters() ([]Letter, error) {
 	var all []Letter

@@ -23,7 +23,9 @@ type story struct {
 	out     *printer
 	verdict verdict
 	took    time.Duration
-	// searched says where secrets were looked for.
+	// asked are the commands whose output was searched for secrets, and searched says
+	// where else.
+	asked    []string
 	searched string
 }
 
@@ -170,6 +172,7 @@ func (r *record) removedBefore() bool {
 // judge ends the host and looks at everything.
 func (s *story) judge(ctx context.Context) error {
 	w, v := s.w, &s.verdict
+	s.ask(ctx, liveCommands)
 	if err := w.host.stop(); err != nil {
 		v.other = append(v.other, err.Error())
 	}

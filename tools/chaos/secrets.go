@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -12,8 +14,11 @@ import (
 // adminCommands are those whose output is searched for secrets; one that this build
 // does not have is passed over.
 var adminCommands = [][]string{
-	{"version"}, {"list"}, {"config", "show"}, {"config", "check"}, {"actions", "list"}, {"queue", "peek"}, {"selftest"},
+	{"version"}, {"list"}, {"config", "show"}, {"config", "check"}, {"actions", "list", "-o", "json"}, {"queue", "peek"}, {"selftest"},
 }
+
+// liveCommands are those that ask the host that runs.
+var liveCommands = [][]string{{"status"}, {"status", "-o", "json"}, {"plugin", "list"}, {"actions", "list", "-o", "json"}, {"config", "show"}}
 
 // judgeSecrets looks for every secret of the run in all that the host left.
 func (s *story) judgeSecrets(ctx context.Context) error {
@@ -31,31 +36,33 @@ func (s *story) judgeSecrets(ctx context.Context) error {
 			v.secrets = append(v.secrets, w.canary.in("the reply to "+about(r), []byte(f.body))...)
 		}
 	}
-	var asked []string
-	for _, args := range w.commands() {
-		text, known := w.command(ctx, args)
-		if known {
-			asked = append(asked, strings.Join(args, " "))
-			v.secrets = append(v.secrets, w.canary.in("the output of "+strings.Join(args, " "), text)...)
-		}
-	}
+	s.ask(ctx, adminCommands)
 	s.searched = fmt.Sprintf("%d secrets (%s) were looked for in %d files, %d replies and the output of: %s",
-		secrets, strings.Join(kinds, ", "), files, replies, strings.Join(asked, "; "))
+		secrets, strings.Join(kinds, ", "), files, replies, strings.Join(s.asked, "; "))
 	return nil
 }
 
-// commands are the administrator's, with one for each action that is kept.
-func (w *world) commands() [][]string {
-	commands := append([][]string(nil), adminCommands...)
-	if text, known := w.command(context.Background(), []string{"actions", "list"}); known {
-		for i, line := range strings.Split(string(text), "\n") {
-			if fields := strings.Fields(line); len(fields) > 0 && strings.HasPrefix(fields[0], "ID:") && i < 20 {
-				commands = append(commands, []string{"actions", "show", fields[0]})
+// ask searches the output of commands for secrets, and of one for each action that is
+// kept.
+func (s *story) ask(ctx context.Context, commands [][]string) {
+	if text, known := s.w.command(ctx, []string{"actions", "list"}); known {
+		for line := range strings.Lines(string(text)) {
+			if fields := strings.Fields(line); len(fields) > 0 && numeric.MatchString(fields[0]) && len(commands) < 40 {
+				commands = append(commands, []string{"actions", "show", fields[0]}, []string{"actions", "show", fields[0], "-o", "json"})
 			}
 		}
 	}
-	return commands
+	for _, args := range commands {
+		if text, known := s.w.command(ctx, args); known {
+			if name := strings.Join(args[:min(2, len(args))], " "); !slices.Contains(s.asked, name) {
+				s.asked = append(s.asked, name)
+			}
+			s.verdict.secrets = append(s.verdict.secrets, s.w.canary.in("the output of "+strings.Join(args, " "), text)...)
+		}
+	}
 }
+
+var numeric = regexp.MustCompile(`^[0-9]+$`)
 
 // command runs the host's binary; known is false when it has no such command.
 func (w *world) command(ctx context.Context, args []string) (output []byte, known bool) {

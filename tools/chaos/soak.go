@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"os"
@@ -14,6 +15,8 @@ import (
 type sample struct {
 	answered                 int
 	resident, threads, files int // resident in KB, files are descriptors
+	goroutines               int
+	heap                     float64 // MB, with what is not yet collected
 	state                    int64
 	second                   float64 // messages answered in one, since the sample before
 	started                  time.Time
@@ -42,7 +45,7 @@ func soakIn(ctx context.Context, w *world, o options, out *printer) error {
 	}
 	again := s.plan.repeatable()
 	out.heading("%d actions in peace", o.actions)
-	out.line("  %9s  %9s  %8s  %7s  %11s  %9s", "answered", "resident", "threads", "files", "state", "per s")
+	out.line("  %9s  %9s  %9s  %10s  %8s  %7s  %11s  %9s", "answered", "resident", "Go heap", "goroutines", "threads", "files", "state", "per s")
 	var taken []sample
 	for n := range samples {
 		until := o.actions * (n + 1) / samples
@@ -52,9 +55,17 @@ func soakIn(ctx context.Context, w *world, o options, out *printer) error {
 				return err
 			}
 		}
-		taken = append(taken, w.sample(taken))
+		// All are answered, so that what work is under way does not hide what stays.
+		if err := s.allAnswered(ctx); err != nil {
+			return err
+		}
+		now, err := w.sample(ctx, taken)
+		if err != nil {
+			return err
+		}
+		taken = append(taken, now)
 		last := taken[n]
-		out.line("  %9d  %6d MB  %8d  %7d  %8.1f MB  %9.0f", last.answered, last.resident>>10, last.threads, last.files, float64(last.state)/(1<<20), last.second)
+		out.line("  %9d  %6d MB  %6.1f MB  %10d  %8d  %7d  %8.1f MB  %9.0f", last.answered, last.resident>>10, last.heap, last.goroutines, last.threads, last.files, float64(last.state)/(1<<20), last.second)
 	}
 	if err := s.allAnswered(ctx); err != nil {
 		return err
@@ -96,10 +107,19 @@ func (p *plan) touch(s *soarSide, n int) {
 	s.sim.UpdateIncident(s.incidents[i], map[string]any{"description": html(fmt.Sprintf("Touched %d.", s.deeds.Load()))})
 }
 
-// sample looks at the host process; where the system does not tell, it is 0.
-func (w *world) sample(before []sample) sample {
+// sample looks at the host process; what the system does not tell is 0.
+func (w *world) sample(ctx context.Context, before []sample) (sample, error) {
 	_, answered := w.bridge.progress()
 	now := sample{answered: answered, started: time.Now()}
+	text, _ := w.command(ctx, []string{"status", "-o", "json"})
+	var told struct {
+		Goroutines int    `json:"goroutines"`
+		Heap       uint64 `json:"heap_bytes"`
+	}
+	if err := json.Unmarshal(text, &told); err != nil {
+		return now, fmt.Errorf("the host does not tell its status: %w: %s", err, text)
+	}
+	now.goroutines, now.heap = told.Goroutines, float64(told.Heap)/(1<<20)
 	proc := fmt.Sprintf("/proc/%d", w.host.pid())
 	if status, err := os.ReadFile(proc + "/status"); err == nil {
 		for _, line := range strings.Split(string(status), "\n") {
@@ -123,7 +143,7 @@ func (w *world) sample(before []sample) sample {
 		last := before[len(before)-1]
 		now.second = float64(answered-last.answered) / now.started.Sub(last.started).Seconds()
 	}
-	return now
+	return now, nil
 }
 
 // How much more the last quarter may hold than the second.
@@ -132,6 +152,7 @@ const (
 	growthOfState  = 1.50
 	moreFiles      = 8 // connections come and go
 	moreThreads    = 8
+	moreGoroutines = 16 // of connections too
 )
 
 // growth compares the last quarter of the samples with the second; the first is
@@ -154,6 +175,7 @@ func growth(taken []sample) (wrong []string) {
 		bound func(early float64) float64
 	}{
 		{"resident memory (KB)", func(s sample) float64 { return float64(s.resident) }, func(e float64) float64 { return e * growthOfMemory }},
+		{"goroutines", func(s sample) float64 { return float64(s.goroutines) }, func(e float64) float64 { return e + moreGoroutines }},
 		{"open files", func(s sample) float64 { return float64(s.files) }, func(e float64) float64 { return e + moreFiles }},
 		{"threads", func(s sample) float64 { return float64(s.threads) }, func(e float64) float64 { return e + moreThreads }},
 		{"state on disk (bytes)", func(s sample) float64 { return float64(s.state) }, func(e float64) float64 { return e*growthOfState + 1<<20 }},
