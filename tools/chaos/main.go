@@ -42,6 +42,7 @@ type options struct {
 	actions   int     // deeds of the stream
 	kills     int     // of the host
 	faults    float64 // percent of calls that suffer a misdeed
+	hosts     int     // that share the queue
 	incidents int     // of hammer
 	gentle    bool    // only misdeeds that a patient host overcomes
 	baseline  bool    // compare with a run in peace too
@@ -72,6 +73,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.IntVar(&o.actions, "actions", 1500, "actions in the stream; of soak and hammer: messages")
 	flags.IntVar(&o.kills, "kills", 15, "how often the host is killed; the other blows are drawn in proportion")
 	flags.Float64Var(&o.faults, "faults", 2, "percent of all calls that suffer a misdeed")
+	flags.IntVar(&o.hosts, "hosts", 1, "of run: 1, or 2 that share the queue, each with a state of its own; a blow at the host hits one of them")
 	flags.IntVar(&o.incidents, "incidents", 100, "hammer: incidents that are updated")
 	flags.BoolVar(&o.gentle, "gentle", false, "only misdeeds after which a patient host gets through: no 409 and no absurd answers")
 	flags.BoolVar(&o.baseline, "baseline", true, "play the plan in peace too and compare")
@@ -87,7 +89,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	p := &printer{stdout}
 	var err error
 	switch {
-	case flags.NArg() > 0:
+	case flags.NArg() > 0 || o.hosts < 1 || o.hosts > 2:
 		flags.Usage()
 		return 2
 	case command == "run":

@@ -12,7 +12,7 @@ import (
 // compares all that ThreatQ holds, also what the model does not tell.
 func (s *story) compareWithPeace(ctx context.Context, o options, dir string) error {
 	s.w.bridge.close() // the next one reads the same queue
-	w, err := newWorld(ctx, dir, o.host, o.account(), s.w.broker)
+	w, err := newWorld(ctx, dir, o.host, o.account(), s.w.broker, 1)
 	if err != nil {
 		return err
 	}

@@ -49,9 +49,9 @@ func (s *story) tell() {
 	out.table(s.tally.rows())
 	out.heading("What the host did")
 	out.table([][]string{
-		{"processes started", fmt.Sprint(w.host.count)},
-		{"messages delivered again while worked on", fmt.Sprint(w.host.said("message delivered again while it is worked on"))},
-		{"messages answered from the record", fmt.Sprint(w.host.said("message delivered again after it was done; answering from the record"))},
+		{"processes started", fmt.Sprint(w.started())},
+		{"messages delivered again while worked on", fmt.Sprint(w.said("message delivered again while it is worked on"))},
+		{"messages answered from the record", fmt.Sprint(w.said("message delivered again after it was done; answering from the record"))},
 		{"interim replies", fmt.Sprint(w.bridge.interim)},
 		{"import sessions opened, in all files", fmt.Sprint(len(w.threatq.Imports()))},
 		{"time", s.took.Round(time.Second).String()},

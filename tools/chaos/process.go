@@ -112,6 +112,21 @@ func (p *process) said(msg string) int {
 	return p.says[msg]
 }
 
+// said is how often all hosts logged a message, and started how many processes there were.
+func (w *world) said(msg string) (n int) {
+	for _, h := range w.hosts() {
+		n += h.said(msg)
+	}
+	return n
+}
+
+func (w *world) started() (n int) {
+	for _, h := range w.hosts() {
+		n += h.count
+	}
+	return n
+}
+
 func (p *process) current() *incarnation {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -36,7 +36,7 @@ func inWorld(ctx context.Context, o options, do func(*world) error) error {
 		return err
 	}
 	defer cleanUp()
-	w, err := newWorld(ctx, dir, o.host, o.account(), nil)
+	w, err := newWorld(ctx, dir, o.host, o.account(), nil, o.hosts)
 	if err != nil {
 		return err
 	}
@@ -94,7 +94,7 @@ func (s *story) play(ctx context.Context) error {
 	w := s.w
 	w.seed(s.plan)
 	w.decide(s.oracle.decide)
-	if err := w.host.startReady(); err != nil {
+	if err := w.startHosts(); err != nil {
 		return err
 	}
 	group, inGroup := errgroup.WithContext(ctx)
@@ -173,7 +173,7 @@ func (r *record) removedBefore() bool {
 func (s *story) judge(ctx context.Context) error {
 	w, v := s.w, &s.verdict
 	s.ask(ctx, liveCommands)
-	if err := w.host.stop(); err != nil {
+	if err := w.stopHosts(); err != nil {
 		v.other = append(v.other, err.Error())
 	}
 	v.other = append(v.other, s.villain.wrong...)

@@ -91,8 +91,13 @@ func (v *villain) run(ctx context.Context) error {
 		if err := v.w.bridge.await(ctx, stuckAfter, func(s standing) bool { return s.answered >= b.at }); err != nil {
 			return fmt.Errorf("waiting to do %q: %w", b.name, err)
 		}
-		if err := v.w.host.alive(); err != nil {
-			return err
+		for _, h := range v.w.hosts() {
+			if err := h.alive(); err != nil {
+				return err
+			}
+		}
+		if v.w.partner != nil && v.rand.IntN(2) == 0 {
+			v.w.host, v.w.partner = v.w.partner, v.w.host
 		}
 		// Not always at the moment of an answer.
 		if err := pause(ctx, rand.N(200*time.Millisecond)); err != nil {
@@ -112,7 +117,7 @@ func (v *villain) run(ctx context.Context) error {
 
 // note writes what was done and when beside the logs of the host, in their form.
 func (v *villain) note(name string, begin time.Time) error {
-	log, err := os.OpenFile(filepath.Join(v.w.host.logs, "blows.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(filepath.Join(v.w.dir, "host", "logs", "blows.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}

@@ -23,8 +23,9 @@ type world struct {
 	threatq *threatqtest.Server
 	broker  *activemq.Broker
 	bridge  *bridge
-	host    *process
-	canary  *canary
+	// host is the one that blows meet, partner the other one of two, or nil.
+	host, partner *process
+	canary        *canary
 	// The ways of the host to each of them.
 	toBroker, toSOAR, toThreatQ *proxy
 }
@@ -57,7 +58,7 @@ func newSimulators() (_ *world, err error) {
 }
 
 // newWorld starts all but the host process. broker is one that runs already, or nil.
-func newWorld(ctx context.Context, dir, binary string, as account, broker *activemq.Broker) (_ *world, err error) {
+func newWorld(ctx context.Context, dir, binary string, as account, broker *activemq.Broker, hosts int) (_ *world, err error) {
 	w, err := newSimulators()
 	if err != nil {
 		return nil, err
@@ -68,7 +69,7 @@ func newWorld(ctx context.Context, dir, binary string, as account, broker *activ
 			w.close()
 		}
 	}()
-	for _, sub := range []string{"host/state", "host/logs", "host/log"} {
+	for _, sub := range []string{"host/state", "host/logs", "host/log", "host/partner/state", "host/partner/logs"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
 			return nil, err
 		}
@@ -103,13 +104,49 @@ func newWorld(ctx context.Context, dir, binary string, as account, broker *activ
 	if err := w.writeConfig(as); err != nil {
 		return nil, err
 	}
-	w.host = &process{level: "debug", binary: binary, config: filepath.Join(dir, "app.config"), logs: filepath.Join(dir, "host", "logs"), env: w.environment(as)}
+	w.host = w.process(binary, as, "host")
+	if hosts > 1 {
+		w.partner = w.process(binary, as, "host/partner")
+	}
 	return w, nil
 }
 
+// process is a host whose state and logs lie in a folder of the run.
+func (w *world) process(binary string, as account, folder string) *process {
+	return &process{level: "debug", binary: binary, config: filepath.Join(w.dir, "app.config"), logs: filepath.Join(w.dir, folder, "logs"), env: w.environment(as, folder)}
+}
+
+// hosts are one or two.
+func (w *world) hosts() []*process {
+	if w.partner == nil {
+		return []*process{w.host}
+	}
+	return []*process{w.host, w.partner}
+}
+
+// startHosts starts all and waits until they are ready.
+func (w *world) startHosts() error {
+	for _, h := range w.hosts() {
+		if err := h.startReady(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stopHosts ends all in order.
+func (w *world) stopHosts() (err error) {
+	for _, h := range w.hosts() {
+		err = errors.Join(err, h.stop())
+	}
+	return err
+}
+
 func (w *world) close() {
-	if w.host != nil && w.host.current() != nil {
-		w.host.kill()
+	for _, h := range w.hosts() {
+		if h != nil && h.current() != nil {
+			h.kill()
+		}
 	}
 	if w.bridge != nil {
 		w.bridge.close()
@@ -202,15 +239,15 @@ func (w *world) writeConfig(as account) error {
 }
 
 // environment is what the host process is given.
-func (w *world) environment(as account) []string {
+func (w *world) environment(as account, folder string) []string {
 	secret := activemq.CanaryPasscode
 	if as.key {
 		secret = activemq.CanaryKeySecret
 	}
 	env := []string{
 		soarSecret + "=" + secret, threatQPassword + "=" + canaryThreatQPassword, threatQCID + "=" + canaryClientID,
-		"APP_LOCK_FILE=" + filepath.Join(w.dir, "host", "lock"),
-		"XDG_STATE_HOME=" + filepath.Join(w.dir, "host", "state"),
+		"APP_LOCK_FILE=" + filepath.Join(w.dir, folder, "lock"),
+		"XDG_STATE_HOME=" + filepath.Join(w.dir, folder, "state"),
 	}
 	// Where the user's own cache is, so that the modules are compiled only once.
 	for _, name := range []string{"HOME", "XDG_CACHE_HOME", "PATH", "TMPDIR", "GOCOVERDIR"} {
