@@ -27,9 +27,38 @@ type canary struct {
 	mu      sync.Mutex
 	secrets map[string]string // secret → what it is
 	kinds   map[string]bool
+	// spellings of all secrets by their beginnings; indexed is how many secrets it has.
+	// A long run has tens of thousands, which would each be searched for in all logs.
+	spellings map[beginning][]spelling
+	indexed   int
 }
 
+// beginning of a spelling; no secret of the run is shorter.
+type beginning [8]byte
+
+type spelling struct{ text, what string }
+
 func newCanary() *canary { return &canary{secrets: map[string]string{}, kinds: map[string]bool{}} }
+
+// index finds the spellings again that a secret has as it is or within JSON or a URL.
+func (c *canary) index() {
+	if c.indexed == len(c.secrets) {
+		return
+	}
+	c.spellings, c.indexed = map[beginning][]spelling{}, len(c.secrets)
+	for s, what := range c.secrets {
+		quoted, _ := json.Marshal(s)
+		for _, text := range []string{s, strings.Trim(string(quoted), `"`), url.QueryEscape(s), base64.StdEncoding.EncodeToString([]byte(s))} {
+			if len(text) < len(beginning{}) {
+				panic(fmt.Sprintf("chaos: %s is shorter than %d characters", what, len(beginning{})))
+			}
+			begin := beginning([]byte(text[:len(beginning{})]))
+			if another := (spelling{text, what}); !slices.Contains(c.spellings[begin], another) {
+				c.spellings[begin] = append(c.spellings[begin], another)
+			}
+		}
+	}
+}
 
 func (c *canary) add(what string, secrets ...string) {
 	c.mu.Lock()
@@ -85,17 +114,17 @@ func (c *canary) count() (secrets int, kinds []string) {
 	return len(c.secrets), slices.Sorted(maps.Keys(c.kinds))
 }
 
-// in returns what is seen of the secrets in data, as it is or within JSON or a URL.
+// in returns what is seen of the secrets in data, each once.
 func (c *canary) in(where string, data []byte) (found []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for s, what := range c.secrets {
-		quoted, _ := json.Marshal(s)
-		spellings := []string{s, strings.Trim(string(quoted), `"`), url.QueryEscape(s), base64.StdEncoding.EncodeToString([]byte(s))}
-		for _, spelling := range spellings {
-			if at := bytes.Index(data, []byte(spelling)); at >= 0 {
-				found = append(found, fmt.Sprintf("%s in %s, near %q", what, where, near(data, at, len(spelling))))
-				break
+	c.index()
+	seen := map[string]bool{}
+	for at := 0; at+len(beginning{}) <= len(data); at++ {
+		for _, s := range c.spellings[beginning(data[at:])] {
+			if !seen[s.text] && bytes.HasPrefix(data[at:], []byte(s.text)) {
+				seen[s.text] = true
+				found = append(found, fmt.Sprintf("%s in %s, near %q", s.what, where, near(data, at, len(s.text))))
 			}
 		}
 	}
