@@ -65,11 +65,13 @@ func (noModules) ReloadModules(context.Context) (admin.Reloaded, error) {
 	return admin.Reloaded{}, nil
 }
 
+func noStatus() (admin.Status, error) { return admin.Status{}, nil }
+
 // serve serves letters until the test ends.
 func serve(t *testing.T, l *letters) (path string, server *admin.Server, client *admin.Client) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), admin.SocketName)
-	server, err := admin.Serve(path, l, noModules{}, slog.New(slog.DiscardHandler))
+	server, err := admin.Serve(path, l, noModules{}, noStatus, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, server.Close()) })
 	client, err = admin.Dial(path)
@@ -140,7 +142,7 @@ func TestSocketIsTheOwnersAndReplacesThatOfAHostThatWasKilled(t *testing.T) {
 	_, err = admin.Dial(path)
 	assert.ErrorIs(t, err, admin.ErrNoHost)
 
-	server, err := admin.Serve(path, &letters{}, noModules{}, slog.New(slog.DiscardHandler))
+	server, err := admin.Serve(path, &letters{}, noModules{}, noStatus, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	info, err := os.Stat(path)
 	require.NoError(t, err)
@@ -150,7 +152,7 @@ func TestSocketIsTheOwnersAndReplacesThatOfAHostThatWasKilled(t *testing.T) {
 	require.NoError(t, server.Close())
 	_, err = os.Stat(path)
 	assert.ErrorIs(t, err, os.ErrNotExist)
-	_, err = admin.Serve(filepath.Join(path, "x"), &letters{}, noModules{}, slog.New(slog.DiscardHandler))
+	_, err = admin.Serve(filepath.Join(path, "x"), &letters{}, noModules{}, noStatus, slog.New(slog.DiscardHandler))
 	assert.ErrorContains(t, err, "control socket")
 }
 
