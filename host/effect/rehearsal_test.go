@@ -116,6 +116,8 @@ func TestBehindARehearsalIsAClientThatCannotWrite(t *testing.T) {
 		require.ErrorIs(t, err, errWrites, "%s %s", q.Method, q.Path)
 	}
 	assert.Empty(t, w.asked)
+	s, _, _ := rehearsing(t, nil)
+	assert.IsType(t, client, s.client(abi.ThreatQ), "and a rehearsal has no other")
 }
 
 func TestWhatWasRehearsedIsSeenLater(t *testing.T) {
