@@ -56,7 +56,10 @@ type offline struct{ *ledger.Ledger }
 func (o offline) Retry(_ context.Context, number uint64) (admin.Ended, error) {
 	letter, err := o.Letter(number)
 	if err == nil {
-		err = errors.Join(retriable(letter), o.Change(number, func(l *ledger.Letter) { l.Retry = true }))
+		err = retriable(letter)
+	}
+	if err == nil {
+		err = o.Change(number, func(l *ledger.Letter) { l.Retry = true })
 	}
 	return admin.Ended{Kept: true, Later: true, Message: "no host is running; the next one tries it when it starts"}, err
 }
@@ -130,13 +133,23 @@ func (a *App) retryMarked(ctx context.Context, actions online) {
 		a.log.Warn("dead letters cannot be read", "error", err)
 	}
 	for _, letter := range letters {
-		if !letter.Retry {
-			continue
-		}
-		ended, err := actions.Retry(ctx, letter.Number)
 		if ctx.Err() != nil {
 			return
 		}
-		a.log.Info("a dead letter was tried again", "letter", letter.Number, "action", letter.MessageID, "success", ended.Success, "message", ended.Message, "error", err)
+		if !letter.Retry {
+			continue
+		}
+		// Its end is waited for when the host stops too: a retry that succeeds then is no
+		// letter any more, and one that does not is given up.
+		ended, err := actions.Retry(context.WithoutCancel(ctx), letter.Number)
+		if errors.Is(err, flow.ErrDraining) {
+			return
+		}
+		attrs := []any{"letter", letter.Number, "action", letter.MessageID}
+		if err != nil {
+			a.log.Warn("a dead letter that is to be tried again was not; the next start of the host tries it", append(attrs, "error", err)...)
+			continue
+		}
+		a.log.Info("a dead letter was tried again", append(attrs, "success", ended.Success, "message", ended.Message)...)
 	}
 }

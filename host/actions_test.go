@@ -1,7 +1,10 @@
 package host
 
 import (
+	"bytes"
+	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
@@ -12,6 +15,7 @@ import (
 
 	"fn-threatq/host/admin"
 	"fn-threatq/host/broker/brokertest"
+	"fn-threatq/host/flow"
 	"fn-threatq/host/ledger"
 	"fn-threatq/host/resilient/resilienttest"
 )
@@ -85,6 +89,9 @@ func TestDeadLettersOfAStoppedHost(t *testing.T) {
 	assert.True(t, letter.Retry)
 	_, err = actions.Retry(within(t), 2)
 	assert.ErrorContains(t, err, "too large to be kept whole")
+	letter, err = actions.Letter(2)
+	require.NoError(t, err)
+	assert.False(t, letter.Retry, "no start is to try what cannot be done")
 	require.NoError(t, actions.Discard(2))
 	require.NoError(t, actions.Close())
 }
@@ -105,6 +112,35 @@ func TestLetterThatWasMarkedIsTriedWhenTheHostStarts(t *testing.T) {
 		return err == nil && letter.Tries == 2 && !letter.Retry
 	}, patience, 5*time.Millisecond)
 }
+
+// The host stops while a letter is tried again: its end is not lost, or the next
+// start would do it once more.
+func TestRetryThatIsUnderWayWhenTheHostStopsIsNoted(t *testing.T) {
+	l, err := ledger.Open(ledger.Options{Dir: t.TempDir()})
+	require.NoError(t, err)
+	defer l.Close()
+	for range 2 {
+		require.NoError(t, l.Keep(ledger.Letter{MessageID: "m1", Body: []byte("{"), Retry: true, Tries: 1}))
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	log := slog.New(slog.NewTextHandler(writer(func(text []byte) {
+		if bytes.Contains(text, []byte("msg=action")) {
+			stop() // just before its end is told
+		}
+	}), nil))
+	a := &App{log: slog.New(slog.DiscardHandler)}
+	a.retryMarked(ctx, online{l, flow.New(flow.Options{Ledger: l, Logger: log})})
+	for number, want := range map[uint64]int{1: 2, 2: 1} {
+		letter, err := l.Letter(number)
+		require.NoError(t, err)
+		assert.Equal(t, want, letter.Tries)
+		assert.Equal(t, want == 1, letter.Retry)
+	}
+}
+
+type writer func(text []byte)
+
+func (w writer) Write(text []byte) (int, error) { w(text); return len(text), nil }
 
 func TestSecondHostOnAStateFolderEnds(t *testing.T) {
 	s := newSite(t, resilienttest.Options{}, brokertest.Options{})

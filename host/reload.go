@@ -52,7 +52,8 @@ type service[C any] struct {
 // that can fail is done beside what runs, logins included; only then does one
 // switch follow. When it fails nothing has changed, and the error says why.
 //
-// Actions finish on what they began with. A client is made anew, and logs in, only
+// Actions finish on what they began with; those that wait for a service that is down
+// begin anew when a client has changed. A client is made anew, and logs in, only
 // when a key of its section or a certificate file has changed, so that a service
 // that is down does not keep other settings from being changed. The broker's
 // session stays; its next connect uses new credentials, certificates and proxy.
@@ -166,16 +167,22 @@ func explained(err error, trust config.Trust) error {
 // exchange is the switch: what begins from now on uses what was prepared.
 func (a *App) exchange(fresh *live) {
 	was := a.live.Load()
-	unused := a.actions.Swap(a.setup(fresh))
 	var made []string
 	if fresh.soar.client != was.soar.client {
 		made = append(made, "SOAR")
+	}
+	if fresh.threatq.client != was.threatq.client {
+		made = append(made, "ThreatQ")
+	}
+	setup := a.setup(fresh)
+	setup.Renewed = len(made) > 0
+	unused := a.actions.Swap(setup)
+	if fresh.soar.client != was.soar.client {
 		a.retire(append(was.soar.users, unused), func(ctx context.Context) error { return was.soar.client.Close(ctx) })
 	} else {
 		fresh.soar.users = append(slices.Clip(was.soar.users), unused)
 	}
 	if fresh.threatq.client != was.threatq.client {
-		made = append(made, "ThreatQ")
 		a.retire(append(was.threatq.users, unused), func(context.Context) error { was.threatq.client.Close(); return nil })
 	} else {
 		fresh.threatq.users = append(slices.Clip(was.threatq.users), unused)

@@ -79,9 +79,18 @@ func Serve(path string, actions Actions, modules Modules, status func() (Status,
 	return s, nil
 }
 
-// Close ends the server and removes the socket.
+// closeTime is for what is asked when the server closes. What it did is noted by
+// whoever answers: a letter whose retry has succeeded would be tried again.
+const closeTime = 2 * time.Second
+
+// Close removes the socket, lets what was asked be answered, and ends the server.
 func (s *Server) Close() error {
-	err := s.http.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+	defer cancel()
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(err, s.http.Close())
+	}
 	<-s.served
 	return err
 }

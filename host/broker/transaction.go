@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/go-stomp/stomp/v3/frame"
 )
@@ -16,8 +17,14 @@ type finishing struct {
 	done  chan error // buffered
 }
 
-// mostFinishing share one transaction at most.
-const mostFinishing = 128
+const (
+	// mostFinishing share one transaction at most.
+	mostFinishing = 128
+	// commitTime is how long the broker may take for one. After that the session ends,
+	// as one whose broker is gone: what was given up meanwhile would otherwise stay
+	// with it, and the broker delivers it to nobody.
+	commitTime = 2 * time.Minute
+)
 
 // transact sends reply and acknowledges a message in one transaction. All that
 // come while one is under way share the next: a broker writes to its disk for each
@@ -71,6 +78,8 @@ func (s *session) commitPending() {
 // when no receipt was asked for, roll all back and not take the ACKs again.
 func (s *session) commit(batch []*finishing) {
 	ctx := context.Background() // the end of the session ends all waiting
+	late := time.AfterFunc(commitTime, func() { s.end(fmt.Errorf("%w: a transaction took more than %v", errSilent, commitTime)) })
+	defer late.Stop()
 	id := s.number()
 	frames := []*frame.Frame{frame.New(frame.BEGIN, frame.Transaction, id)}
 	waits := make([]func() error, len(batch))

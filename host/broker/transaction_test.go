@@ -340,6 +340,38 @@ func TestFramesOfTransactions(t *testing.T) {
 	})
 }
 
+// A broker that beats and takes replies, and never says what became of them, has the
+// messages of a session that is of no use.
+func TestBrokerThatDoesNotCommit(t *testing.T) {
+	for name, receipts := range map[string]bool{"no word on the reply": false, "none on the commit": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := scripted(t, nil, nil)
+				defer s.finish()
+				p := s.accept("0,0")
+				p.write("MESSAGE\nmessage-id:1\nack:a1\nreply-to:/queue/1\n\n{}\x00")
+				d := <-s.deliveries
+				result := make(chan error, 1)
+				begin := time.Now()
+				go func() { result <- d.Finish(t.Context(), []byte("{}")) }()
+				p.read() // BEGIN
+				p.read()
+				if receipts {
+					p.write("RECEIPT\nreceipt-id:3\n\n\x00")
+					p.read() // ACK
+					p.read()
+				}
+				err := <-result
+				assert.Equal(t, 2*time.Minute, time.Since(begin))
+				assert.ErrorIs(t, err, broker.ErrStale)
+				assert.Equal(t, receipts, errors.Is(err, broker.ErrUnconfirmed))
+				assert.ErrorContains(t, (<-s.states).Reason, "a transaction took more than 2m0s")
+				s.accept("0,0") // another session gets the message again
+			})
+		})
+	}
+}
+
 // contractCuts has connections end anywhere: each message has one reply.
 func contractCuts(t *testing.T, w world) {
 	const total, cuts = 400, 60

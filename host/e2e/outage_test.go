@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 
@@ -52,6 +53,38 @@ func TestActionsWaitForThreatQ(t *testing.T) {
 	p.settled()
 	w.doneOnce(sent)
 	assert.Len(t, w.logs.lines("service is back; actions that waited for it go on"), 1)
+}
+
+// ThreatQ does not answer the host's session any more, and one with a changed
+// configuration: a reload lets what waits go on with that, without a restart.
+func TestActionsThatWaitGoOnWithAChangedConfiguration(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	p := w.start()
+	var mu sync.Mutex
+	former, renewed := map[string]bool{}, false
+	w.tq.Inject(threatqtest.Fault{PathPrefix: "/api/", CutBefore: true, Times: -1, Match: func(r *http.Request) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		session := r.Header.Get("Authorization")
+		former[session] = former[session] || !renewed && session != ""
+		return former[session]
+	}})
+	sent := w.manyIncidents(5)
+	eventually(t, func() bool { return len(w.logs.lines("action waits for a service that is down")) == 5 }, "not all actions wait")
+	mu.Lock()
+	renewed = true
+	mu.Unlock()
+	w.setup.threatq = keys{"timeout": "77"}
+	require.NoError(t, p.app.Reload(t.Context(), w.configuration))
+	for _, correlation := range sent {
+		w.final(correlation)
+	}
+	p.settled()
+	for _, correlation := range sent {
+		assert.Zero(t, w.once(correlation).Type, correlation)
+	}
+	assert.Len(t, w.tq.Events(), 5)
 }
 
 // With hold_minutes=0 an action fails after the ordinary tries, with the reason.

@@ -391,7 +391,7 @@ func (s *Scope) noted(ctx context.Context, w *waiter, c abi.Call) (*rest.Respons
 	doubtful, err := journal.Begin(message, call)
 	switch {
 	case err != nil:
-		s.p.o.Logger.Error("a call could not be noted in the journal and was not sent; the message stays with the broker", "action", s.action, "call", call, "error", err)
+		s.p.o.Logger.Error("a call could not be noted in the journal and was not sent; its action is given up for now", "action", s.action, "call", call, "error", err)
 		w.give(fmt.Errorf("%w: %w", ErrJournal, err))
 		return nil, nil, &unsentError{err}
 	case doubtful:

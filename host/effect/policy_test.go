@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -136,6 +137,31 @@ func waits(t *testing.T, row effect.Rule, service string, failure error) {
 	assert.Equal(t, row.Waits, r.Error == nil)
 	assert.Equal(t, row.Waits, time.Since(begin) >= 10*time.Minute)
 	assert.Less(t, time.Since(begin), 11*time.Minute, "it goes on soon after the service is back")
+}
+
+// Whatever the table says: what may have happened is not done again by the host, and
+// what gets accounts locked is not tried again.
+func TestPolicyDoesNoHarm(t *testing.T) {
+	mayHaveActed := []effect.Failure{effect.Lost, effect.Busy, effect.Broken}
+	byItself := []effect.Failure{effect.Unreachable, effect.Lost, effect.Busy} // passes
+	for _, r := range effect.Policy {
+		name := fmt.Sprintf("%s safe=%v", r.Failure, r.Safe)
+		if !r.Safe && r.Failure != effect.Unreachable {
+			assert.Equal(t, effect.Never, r.Again, "%s: it may have been sent", name)
+			assert.False(t, r.Waits, "%s: it would be sent again after the wait", name)
+		}
+		if !r.Safe && slices.Contains(mayHaveActed, r.Failure) {
+			assert.Equal(t, abi.CodeUnknown, r.Tells, "%s: the rule must look", name)
+		}
+		if passes := slices.Contains(byItself, r.Failure); passes {
+			assert.True(t, r.Down, name)
+			assert.Equal(t, r.Safe || r.Failure == effect.Unreachable, r.Waits && r.Again == effect.Attempts, name)
+		} else {
+			assert.False(t, r.Down || r.Waits, "%s: waiting does not mend it", name)
+			assert.Equal(t, r.Failure == effect.Broken && r.Safe, r.Again != effect.Never, name)
+			assert.NotEqual(t, effect.Attempts, r.Again, name)
+		}
+	}
 }
 
 const policyBegin, policyEnd = "<!-- policy:begin -->\n", "<!-- policy:end -->"

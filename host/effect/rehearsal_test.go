@@ -110,12 +110,14 @@ func TestBehindARehearsalIsAClientThatCannotWrite(t *testing.T) {
 	client := readOnly{abi.ThreatQ, w, readsOf}
 	for _, q := range []rest.Request{
 		{Method: "POST", Path: "/api/events"}, {Method: "PUT", Path: "/api/events/5"}, {Method: "PATCH", Path: "/x"}, {Method: "DELETE", Path: "/api/events/5"},
-		{Method: "GET", Path: "/api/imports/5/commit", Once: true}, {Method: "POST", Path: "/api/indicators/query", Upload: &rest.Upload{}},
+		{Method: "GET", Path: "/api/imports/5/commit", Once: true}, {Method: "GET", Path: "/api/events", Once: true}, {Method: "POST", Path: "/api/indicators/query", Upload: &rest.Upload{}},
 	} {
 		_, err := client.Do(t.Context(), q)
 		require.ErrorIs(t, err, errWrites, "%s %s", q.Method, q.Path)
 	}
 	assert.Empty(t, w.asked)
+	s, _, _ := rehearsing(t, nil)
+	assert.IsType(t, client, s.client(abi.ThreatQ), "and a rehearsal has no other")
 }
 
 func TestWhatWasRehearsedIsSeenLater(t *testing.T) {
@@ -161,4 +163,91 @@ func TestCallsOfATurnAreRehearsedInTheirOrder(t *testing.T) {
 	assert.JSONEq(t, `{"total":2,"data":[{"id":990000001,"value":"1.1.1.1","existing":"N"},{"id":990000002,"value":"2.2.2.2","existing":"N"}]}`, string(results[0].Body))
 	assert.JSONEq(t, `{"data":{"id":990000003,"name":"t"}}`, string(results[1].Body))
 	assert.JSONEq(t, `{"total":1,"data":[{"id":501,"pivot":{"id":990000004}}]}`, string(results[2].Body))
+}
+
+// asked is a read, with a query.
+func asked(t *testing.T, s *Scope, id, path string, query map[string]string) abi.Result {
+	t.Helper()
+	c := call(id, "GET", path, "")
+	c.Query = query
+	return perform(t, s, c)
+}
+
+func TestListsOfARehearsalAreFilteredAsTheServersAre(t *testing.T) {
+	s, _, _ := rehearsing(t, map[string]string{"GET /api/events": `{"total":0,"data":[]}`})
+	perform(t, s, call("create", "POST", "/api/events", `{"title":"Resilient #7: New"}`))
+	for name, c := range map[string]struct {
+		query map[string]string
+		found bool
+	}{
+		"equal":                  {map[string]string{"title": "resilient #7: new"}, true},
+		"another":                {map[string]string{"title": "Resilient #7: Ne"}, false},
+		"its beginning":          {map[string]string{"title": "Resilient #7%"}, true},
+		"no beginning":           {map[string]string{"title": "#7%"}, false},
+		"its end":                {map[string]string{"title": "%new"}, true},
+		"no end":                 {map[string]string{"title": "%7"}, false},
+		"parts in order":         {map[string]string{"title": "%res%#7%new"}, true},
+		"parts in another order": {map[string]string{"title": "%new%#7%"}, false},
+		"what it does not have":  {map[string]string{"hash": "%"}, false},
+		"the first page":         {map[string]string{"offset": "0", "limit": "1", "sort": "id", "fields": "id"}, true},
+		"a later page":           {map[string]string{"offset": "100"}, false},
+	} {
+		body := string(asked(t, s, name, "/api/events", c.query).Body)
+		assert.Equal(t, c.found, strings.Contains(body, "990000001"), "%s: %s", name, body)
+		assert.Equal(t, c.found, strings.Contains(body, `"total":1`), "%s: %s", name, body)
+	}
+}
+
+func TestWhatARehearsalDeletedOrChangedIsSoLater(t *testing.T) {
+	s, w, _ := rehearsing(t, map[string]string{
+		"GET /api/events": `{"total":0,"data":[]}`, "GET /api/indicators/501": `{"data":{"id":501}}`, "GET /api/indicators/502": `{"data":{"id":502}}`,
+	})
+	perform(t, s, call("create", "POST", "/api/events", `{"title":"old"}`))
+	assert.JSONEq(t, `{"data":{"id":990000001,"title":"new"}}`, string(perform(t, s, call("change", "PUT", "/api/events/990000001", `{"title":"new"}`)).Body))
+	assert.JSONEq(t, `{"data":{"id":990000001,"title":"new"}}`, string(asked(t, s, "changed", "/api/events/990000001", nil).Body))
+	perform(t, s, call("delete", "DELETE", "/api/events/990000001", ""))
+	assert.NotContains(t, string(asked(t, s, "list", "/api/events", nil).Body), "990000001")
+
+	perform(t, s, call("delete 501", "DELETE", "/api/indicators/501", ""))
+	before := len(w.asked)
+	for _, path := range []string{"/api/indicators/501", "/api/indicators/501/sources"} {
+		r := asked(t, s, path, path, nil)
+		if assert.NotNil(t, r.Error, path) {
+			assert.Contains(t, r.Error.Message, "it would have been deleted before")
+		}
+	}
+	assert.Len(t, w.asked, before, "the server still has it")
+
+	// A body names links by their own ids.
+	c := call("unlink", "DELETE", "/api/indicators/502", `[{"id":1}]`)
+	perform(t, s, c)
+	assert.Nil(t, asked(t, s, "502", "/api/indicators/502", nil).Error)
+}
+
+// SOAR has no envelope, and words of its own for what was done.
+func TestRehearsalSpeaksAsSOARDoes(t *testing.T) {
+	s, _, _ := rehearsing(t, map[string]string{"GET /incidents/5": `{"id":5,"data":{"x":1}}`, "GET /incidents/5/artifacts": `[{"id":1}]`})
+	soar := func(id, method, path, body string) string {
+		c := call(id, method, path, body)
+		c.Service = abi.Resilient
+		r := perform(t, s, c)
+		assert.Nil(t, r.Error, id)
+		assert.Equal(t, 200, r.Status, id)
+		return string(r.Body)
+	}
+	const success = `{"success":true,"title":null,"message":null,"hints":[]}`
+	assert.JSONEq(t, success, soar("patch", "PATCH", "/incidents/5", `{"version":1,"name":"n"}`))
+	assert.JSONEq(t, `{"id":5,"name":"n","version":1,"data":{"x":1}}`, soar("read", "GET", "/incidents/5", ""))
+	assert.JSONEq(t, `[{"id":990000001,"value":"v"}]`, soar("artifact", "POST", "/incidents/5/artifacts", `{"value":"v"}`))
+	assert.JSONEq(t, `[{"id":1},{"id":990000001,"value":"v"}]`, soar("list", "GET", "/incidents/5/artifacts", ""))
+	assert.JSONEq(t, success, soar("delete", "DELETE", "/incidents/5/artifacts/1", ""))
+	assert.JSONEq(t, `{"id":990000002,"text":"t"}`, soar("note", "POST", "/incidents/5/comments", `{"text":"t"}`))
+}
+
+func TestConsumedIndicatorsAreOfTheirCollection(t *testing.T) {
+	s, _, _ := rehearsing(t, map[string]string{"GET /api/indicators": `{"total":3,"data":[]}`})
+	r := perform(t, s, call("consume", "POST", "/api/indicators/consume", `[{"value":"1.1.1.1"}]`))
+	assert.JSONEq(t, `{"total":1,"data":[{"id":990000001,"value":"1.1.1.1"}]}`, string(r.Body))
+	assert.JSONEq(t, `{"total":4,"data":[{"id":990000001,"value":"1.1.1.1"}]}`, string(asked(t, s, "list", "/api/indicators", nil).Body))
+	assert.Contains(t, string(asked(t, s, "one", "/api/indicators/990000001", nil).Body), "1.1.1.1")
 }

@@ -121,13 +121,13 @@ func TestWithoutARecordThereIsNoReplyAndNothingMoreIsStarted(t *testing.T) {
 		assert.Len(t, m.texts(), 1, "the second waits")
 		assert.Empty(t, append(first.bodies(), second.bodies()...))
 		assert.Zero(t, first.acked()+second.acked())
-		assert.Len(t, b.lines("outcomes cannot be recorded; no more actions are started until they can, and messages stay with the broker"), 1, "it is said once")
+		assert.Len(t, b.lines("the ledger cannot be written; no more actions are started until it can, and messages stay with the broker"), 1, "it is said once")
 
 		b.ledger.setFailure(nil)
 		b.flow.working.Wait()
 		assert.Len(t, m.texts(), 2, "nothing is done twice")
 		assert.Equal(t, []int{1, 1}, []int{first.acked(), second.acked()})
-		assert.Len(t, b.lines("outcomes can be recorded again; actions go on"), 1)
+		assert.Len(t, b.lines("the ledger can be written again; actions go on"), 1)
 	})
 }
 

@@ -201,7 +201,7 @@ type Flow struct {
 	// run ends when running actions must be given up.
 	run  context.Context
 	stop context.CancelFunc
-	// leaving is closed when actions that wait for a service must be given up.
+	// leaving is closed when nothing must wait any more.
 	leaving chan struct{}
 
 	mu       sync.Mutex
@@ -332,6 +332,7 @@ func (f *Flow) Drain(ctx context.Context) error {
 	f.mu.Lock()
 	if !f.draining {
 		close(f.leaving)
+		f.setup.retire()
 	}
 	f.draining = true
 	f.mu.Unlock()
@@ -369,7 +370,7 @@ func (f *Flow) work(j *job) (gather time.Duration) {
 	setup := f.pin()
 	defer setup.using.Done()
 	modules := pinned(setup.Modules)
-	action, module, err := setup.route(context.WithValue(f.run, outageKey{}, &outage{flow: f, run: r}), m, e, modules)
+	action, module, err := setup.route(context.WithValue(f.run, outageKey{}, &outage{flow: f, run: r, setup: setup}), m, e, modules)
 	if err != nil {
 		f.finish(r, failureOf(err))
 		return 0
@@ -423,10 +424,15 @@ func (f *Flow) work(j *job) (gather time.Duration) {
 func (f *Flow) finish(r *run, outcome outcome) {
 	r.story.took = time.Since(r.begin)
 	outcome = r.observed(outcome)
+	if outcome.abandoned {
+		outcome.why = f.whyAnew(outcome)
+	}
 	f.report(r, outcome)
 	f.counts.ended(r, outcome)
 	if outcome.abandoned {
-		f.forget(r.jobs...)
+		if !f.beginAnew(r, outcome) {
+			f.forget(r.jobs...)
+		}
 		return
 	}
 	reply := f.encode(outcome, r.envelope, r.story)
@@ -485,7 +491,7 @@ func failureOf(err error) outcome {
 	case errors.Is(err, context.Canceled):
 		return outcome{abandoned: true, why: "the host stops; the message stays with the broker"}
 	case errors.Is(err, effect.ErrJournal):
-		return outcome{abandoned: true, why: err.Error() + "; the message stays with the broker"}
+		return outcome{abandoned: true, why: err.Error() + "; the message stays with the broker", stuck: err}
 	}
 	return failure(abi.CodeInternal, err.Error())
 }

@@ -23,7 +23,10 @@ const (
 type outage struct {
 	flow  *Flow
 	run   *run
+	setup *Setup
 	clock *clock
+	// lane is the one that the action is in, empty for none.
+	lane string
 
 	mu    sync.Mutex
 	begun bool
@@ -32,7 +35,7 @@ type outage struct {
 
 // waiting is the action's side of package effect.
 func (o *outage) waiting() effect.Waiting {
-	return effect.Waiting{Hold: o.flow.o.Hold, Stop: o.flow.leaving, Began: o.began}
+	return effect.Waiting{Hold: o.flow.o.Hold, Stop: o.setup.retired, Began: o.began}
 }
 
 func (o *outage) began(e effect.Outage) {
@@ -60,8 +63,12 @@ func (o *outage) tell(e effect.Outage) {
 	}
 	const layout = "2006-01-02 15:04 UTC"
 	o.run.told()
-	o.flow.interim(o.run, fmt.Sprintf("%s cannot be used since %s (%s). The action waits and goes on by itself when it is back; it gives up at %s.",
-		e.Name(), e.Since.UTC().Format(layout), e.Cause(), e.Until.UTC().Format(layout)))
+	down := fmt.Sprintf("%s cannot be used since %s (%s). ", e.Name(), e.Since.UTC().Format(layout), e.Cause())
+	o.flow.interim(o.run.jobs, down+fmt.Sprintf("The action waits and goes on by itself when it is back; it gives up at %s.", e.Until.UTC().Format(layout)))
+	if o.lane != "" {
+		// None of them can begin before this returns: the lane is ours until over.
+		o.flow.interim(o.flow.lanes.waitingIn(o.lane), down+"The action waits behind another one of its incident, and begins after it.")
+	}
 	o.timer.Reset(tellEvery)
 }
 

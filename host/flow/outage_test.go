@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -58,6 +60,11 @@ func TestActionWaitsForAServiceThatIsDown(t *testing.T) {
 		b.flow.working.Wait()
 		assert.InDelta(t, 65*time.Minute, time.Since(begin), float64(40*time.Second), "not ended by the time limit of an action")
 
+		behind := same.bodies()
+		require.Len(t, behind, 8, "who waits behind it is told as often")
+		assert.Regexp(t, `^ThreatQ cannot be used since .* \(connection refused\)\. The action waits behind another one of its incident, and begins after it\.$`, behind[0].Message)
+		assert.False(t, behind[0].Complete)
+		assert.Len(t, other.bodies(), 1)
 		replies := waits.bodies()
 		require.Len(t, replies, 8, "an interim reply every ten minutes, and the final one")
 		for _, interim := range replies[:7] {
@@ -176,26 +183,117 @@ func TestSubActionsWaitToo(t *testing.T) {
 	})
 }
 
-func TestCallThatCannotBeNotedAbandonsTheAction(t *testing.T) {
-	b := newBench(t, modules{module(t, "R", script(`{"calls":[{"id":"a","service":"threatq","method":"GET","path":"/api/events"}]}`, done))}, func(o *Options) {
-		answer := client(func(context.Context, rest.Request) (*rest.Response, error) {
-			return nil, errors.New("must not be sent")
+// The disk is full for ten minutes: what cannot be noted is not sent, nothing more is
+// started, and all is done when there is room, though the broker delivers nothing again.
+func TestActionWhoseCallCannotBeNotedBeginsAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := &disk{full: true}
+		var sent atomic.Int32
+		m := module(t, "R", script(`{"calls":[{"id":"a","service":"threatq","method":"GET","path":"/api/events"}]}`, done))
+		m.m.Rules[0].Merge = true
+		b := newBench(t, modules{m}, func(o *Options) {
+			answer := client(func(context.Context, rest.Request) (*rest.Response, error) {
+				sent.Add(1)
+				return &rest.Response{Status: 200, Body: []byte(`{}`)}, nil
+			})
+			o.Performer = effect.New(effect.Options{Clients: map[string]effect.Client{abi.ThreatQ: answer, abi.Resilient: answer}, Journal: disk})
 		})
-		o.Performer = effect.New(effect.Options{Clients: map[string]effect.Client{abi.ThreatQ: answer, abi.Resilient: answer}, Journal: noJournal{}})
+		b.ledger.setFailure(errNoSpace)
+		first, second, other := b.rule("m1", 1, 7), b.rule("m2", 1, 7), b.rule("m3", 1, 8)
+		b.flow.Handle(first)
+		synctest.Wait()
+		b.flow.Handle(second)
+		b.flow.Handle(other)
+		time.Sleep(10 * time.Minute)
+		assert.Zero(t, sent.Load())
+		assert.Len(t, m.texts(), 1, "the others wait for room")
+		assert.Contains(t, b.lines("action")[0]["message"], "no space left on device; the action begins anew")
+		assert.Len(t, b.lines("the ledger cannot be written; no more actions are started until it can, and messages stay with the broker"), 1)
+
+		disk.set(false)
+		b.ledger.setFailure(nil)
+		b.flow.working.Wait()
+		for _, d := range []*fakeDelivery{first, second, other} {
+			assert.Equal(t, 1, d.acked(), d.name)
+			assert.Len(t, d.bodies(), 1, d.name)
+		}
+		assert.EqualValues(t, 2, sent.Load(), "the first and the second are served by one run")
+		assert.Empty(t, b.flow.running)
+		require.NoError(t, b.flow.Drain(t.Context()))
 	})
-	d := b.rule("m1", 1, 7)
-	b.handle(d)
-	assert.Empty(t, d.bodies())
-	assert.Zero(t, d.acked())
-	assert.Contains(t, b.lines("action")[0]["message"], "no space left on device; the message stays with the broker")
 }
 
-type noJournal struct{}
-
-func (noJournal) Begin(string, string) (bool, error) {
-	return false, errors.New("no space left on device")
+// The host stops while the disk is full.
+func TestDrainLeavesWhatCannotBeNotedToTheBroker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, modules{module(t, "R", script(`{"calls":[{"id":"a","service":"threatq","method":"GET","path":"/api/events"}]}`, done))}, func(o *Options) {
+			answer := client(func(context.Context, rest.Request) (*rest.Response, error) {
+				return nil, errors.New("must not be sent")
+			})
+			o.Performer = effect.New(effect.Options{Clients: map[string]effect.Client{abi.ThreatQ: answer, abi.Resilient: answer}, Journal: &disk{full: true}})
+		})
+		b.ledger.setFailure(errNoSpace)
+		d := b.rule("m1", 1, 7)
+		b.flow.Handle(d)
+		time.Sleep(time.Hour)
+		begin := time.Now()
+		require.NoError(t, b.flow.Drain(t.Context()))
+		assert.Zero(t, time.Since(begin), "it is not waited for")
+		assert.Zero(t, d.acked())
+		assert.Empty(t, d.bodies())
+		assert.Empty(t, b.flow.running)
+	})
 }
-func (noJournal) End(string, string) error { return nil }
+
+var errNoSpace = errors.New("no space left on device")
+
+// disk is a journal on a disk that may be full.
+type disk struct {
+	mu   sync.Mutex
+	full bool
+}
+
+func (d *disk) set(full bool) { d.mu.Lock(); defer d.mu.Unlock(); d.full = full }
+
+func (d *disk) Begin(string, string) (bool, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.full {
+		return false, errNoSpace
+	}
+	return false, nil
+}
+func (*disk) End(string, string) error { return nil }
+
+// ThreatQ is reached otherwise now: what waits for the former one does not wait on.
+func TestActionsThatWaitBeginAnewWithARenewedSetup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		b := newBench(t, modules{module(t, "R", asking)}, func(o *Options) { o.Performer, o.Hold = away(10*time.Hour), 9*time.Hour })
+		var all []*fakeDelivery
+		for i := range packFrom + 10 {
+			all = append(all, b.rule(fmt.Sprint("m", i), 1, int64(i+1)))
+			b.flow.Handle(all[i])
+		}
+		time.Sleep(time.Hour)
+		same := &Setup{Modules: b.options.Modules, Directory: b.options.Directory, Site: b.options.Site, Performer: b.options.Performer}
+		b.flow.Swap(same)
+		time.Sleep(time.Hour)
+		assert.Empty(t, b.lines("action"), "other settings are no reason")
+
+		unused := b.flow.Swap(&Setup{Modules: b.options.Modules, Directory: b.options.Directory, Site: b.options.Site, Performer: away(0), Renewed: true})
+		b.flow.working.Wait()
+		synctest.Wait()
+		assert.True(t, isClosed(unused))
+		assert.InDelta(t, 2*time.Hour, time.Since(begin), float64(10*time.Second))
+		for _, d := range all {
+			assert.Equal(t, "Synced.", d.last(t).Message)
+			assert.Equal(t, 1, d.acked())
+		}
+		assert.Contains(t, b.lines("action")[0]["message"], "the configuration was reloaded while the action waited")
+		require.NoError(t, b.flow.Drain(t.Context()))
+	})
+}
 
 // What the directory remembers is told while SOAR is down, and is no sign that
 // SOAR is back.

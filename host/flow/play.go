@@ -47,8 +47,9 @@ type outcome struct {
 	fail  *abi.Failure
 	// abandoned: no reply and no acknowledgement; the broker keeps the message.
 	abandoned bool
-	// why it was abandoned.
-	why string
+	// why it was abandoned; stuck is set when something must be mended first.
+	why   string
+	stuck error
 	// observed: it tells of what would have been done.
 	observed bool
 }
@@ -95,7 +96,7 @@ func (f *Flow) perform(ctx context.Context, p *performance) outcome {
 	}
 	limits := LimitsOf(m)
 	who := newHolder()
-	p.outage = &outage{flow: f, run: p.run, clock: p.clock}
+	p.outage = &outage{flow: f, run: p.run, setup: p.setup, clock: p.clock, lane: p.lane}
 	scope := p.setup.Performer.Open(effect.ScopeOptions{
 		Action: p.action.ID, Permits: p.module.Permits(), ContextToken: p.token,
 		MaxCalls: limits.Calls, MaxTurnCalls: limits.TurnCalls, Waiting: p.outage.waiting(), Reads: f.reader(p, who), Rehearsal: p.run.rehearsal,
@@ -162,7 +163,7 @@ func (f *Flow) turns(ctx context.Context, p *performance, scope *effect.Scope, w
 		if out.Progress != "" && p.action.Parent == "" {
 			f.exclusive.progress(p.action.Name, out.Progress)
 			if p.run.rehearsal == nil {
-				f.interim(p.run, out.Progress)
+				f.interim(p.run.jobs, out.Progress)
 			}
 		}
 		switch {
@@ -212,12 +213,12 @@ func SeedOf(id string) uint64 {
 	return h.Sum64()
 }
 
-// interim sends a progress text to all who wait, if that can be done quickly.
-func (f *Flow) interim(r *run, text string) {
+// interim sends a text to those who wait for messages, if that can be done quickly.
+func (f *Flow) interim(jobs []*job, text string) {
 	body := encode(replyBody{Message: f.o.Redact(text)})
 	ctx, cancel := context.WithTimeout(f.run, interimTime)
 	defer cancel()
-	for _, j := range r.jobs {
+	for _, j := range jobs {
 		d := j.current()
 		if d == nil || j.message.ReplyTo == "" || j.message.CorrelationID == "" {
 			continue

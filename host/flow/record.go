@@ -7,10 +7,10 @@ import (
 	"fn-threatq/host/ledger"
 )
 
-// record keeps outcomes, and stops the flow while that is not possible (the disk
-// is full, say): what has been done waits for its record, unanswered, and nothing
-// more is started. What comes meanwhile waits in the lanes, and behind them with
-// the broker.
+// record keeps outcomes, and stops the flow while the ledger cannot be written (the
+// disk is full, say): what has been done waits for its record, unanswered, what
+// could not be noted waits to begin anew, and nothing more is started. What comes
+// meanwhile waits in the lanes, and behind them with the broker.
 type record struct {
 	flow *Flow
 
@@ -41,6 +41,21 @@ func (r *record) keep(outcomes []ledger.Outcome) bool {
 	}
 }
 
+// wait returns when the ledger can be written again, or the host stops. Nothing is
+// started meanwhile.
+func (r *record) wait(err error) {
+	r.set(err)
+	for pause := firstRecordPause; err != nil; pause = min(2*pause, lastRecordPause) {
+		select {
+		case <-time.After(pause):
+		case <-r.flow.leaving:
+			return
+		}
+		err = r.flow.o.Ledger.Record()
+		r.set(err)
+	}
+}
+
 // set stops the flow, or lets it go on, and says so once.
 func (r *record) set(err error) {
 	r.mu.Lock()
@@ -51,10 +66,10 @@ func (r *record) set(err error) {
 	r.stuck = err != nil
 	if r.stuck {
 		r.flow.lanes.pause()
-		r.flow.o.Logger.Error("outcomes cannot be recorded; no more actions are started until they can, and messages stay with the broker", "error", err,
-			"advice", "make room on the disk of the state folder; it is tried again by itself")
+		r.flow.o.Logger.Error("the ledger cannot be written; no more actions are started until it can, and messages stay with the broker", "error", err,
+			"advice", "make room on the disk of the state folder; it is tried again by itself. If the file is damaged, restart the host: it sets the file aside")
 		return
 	}
 	r.flow.lanes.resume()
-	r.flow.o.Logger.Info("outcomes can be recorded again; actions go on")
+	r.flow.o.Logger.Info("the ledger can be written again; actions go on")
 }

@@ -24,6 +24,14 @@ type Setup struct {
 	// to their reads, and on stand-ins for the answers to all else; their users are
 	// told what would have been done.
 	Observe bool
+	// Renewed: its services are reached otherwise than those of the setup before.
+	// Actions that wait for one that is down begin anew with it.
+	Renewed bool
+
+	// retired is closed when what waits for a service must be given up: the next one is
+	// renewed, or the host stops. A setup that is not renewed shares it with the former.
+	retired chan struct{}
+	retire  func()
 
 	log *slog.Logger
 	// using counts the actions that work with it.
@@ -42,6 +50,18 @@ func (f *Flow) Swap(next *Setup) (unused <-chan struct{}) {
 	f.mu.Lock()
 	former := f.setup
 	f.setup = next
+	if former != nil && !next.Renewed {
+		next.retired, next.retire = former.retired, former.retire
+	} else {
+		next.retired = make(chan struct{})
+		next.retire = sync.OnceFunc(func() { close(next.retired) })
+	}
+	if former != nil && next.Renewed {
+		former.retire()
+	}
+	if f.draining {
+		next.retire()
+	}
 	f.mu.Unlock()
 	done := make(chan struct{})
 	if former == nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"testing"
 
@@ -23,6 +24,10 @@ func TestFullDiskLosesNothing(t *testing.T) {
 	}
 	dir := t.TempDir()
 	l := open(t, dir)
+	begin(t, l, "doubt 1", create)
+	begin(t, l, "doubt 2", create)
+	l = killed(t, l, dir)
+	dir = filepath.Dir(l.Path())
 	limit(2 << 20)
 	defer limit(before.Cur)
 
@@ -42,7 +47,14 @@ func TestFullDiskLosesNothing(t *testing.T) {
 		_, err = l.Begin(fmt.Sprint("m", i), "call")
 		require.Less(t, i, 10_000)
 	}
+	limit(1)
+	for _, message := range []string{"doubt 1", "doubt 2"} {
+		doubtful, err := l.Begin(message, create)
+		require.Error(t, err)
+		assert.True(t, doubtful)
+	}
 	limit(before.Cur)
+	assert.True(t, begin(t, l, "doubt 1", create), "nobody was told of the doubt")
 	require.NoError(t, l.Record(outcome("after"), outcome(fmt.Sprint(recorded))), "it goes on by itself")
 	require.NoError(t, l.Close())
 	l = open(t, dir)
@@ -50,6 +62,7 @@ func TestFullDiskLosesNothing(t *testing.T) {
 		_, ok := l.Outcome(fmt.Sprint(i))
 		assert.True(t, ok, "%d of %d", i, recorded)
 	}
+	assert.True(t, begin(t, l, "doubt 2", create), "nor does the file forget it")
 	_, ok = l.Outcome("after")
 	assert.True(t, ok)
 }

@@ -13,7 +13,8 @@ type journal struct {
 	// begun counts the calls under way by key. A call may be under way several
 	// times at once, with other contents.
 	begun map[string]int
-	// earlier are calls that a former process began and did not end.
+	// earlier are calls that a former run, of this process or one before, began and
+	// did not end.
 	earlier map[string]bool
 	// serves are the messages whose run is that of the key, when there are others.
 	serves map[string][]string
@@ -44,15 +45,10 @@ func (l *Ledger) Begin(message, call string) (doubtful bool, err error) {
 		return false, ErrClosed
 	}
 	j := &l.journal
-	doubtful = j.doubt(message, call)
+	doubts := j.doubt(message, call)
 	j.begun[key]++
 	delete(j.ended, key)
-	if j.begun[key] > 1 {
-		// The file has it, or will have it before the first one is sent.
-		done := l.wait()
-		l.mu.Unlock()
-		return doubtful, <-done
-	}
+	// Also when the same call is under way already: its commit may fail, and ours not.
 	now := time.Now().UnixMilli()
 	l.writes = append(l.writes, func(tx *bbolt.Tx) error {
 		return tx.Bucket(bucketJournal).Put([]byte(key), seal(now))
@@ -62,9 +58,10 @@ func (l *Ledger) Begin(message, call string) (doubtful bool, err error) {
 	if err = <-done; err != nil {
 		l.mu.Lock()
 		j.end(key)
+		j.doubtAgain(doubts)
 		l.mu.Unlock()
 	}
-	return doubtful, err
+	return len(doubts) > 0, err
 }
 
 // End notes what became of a call: done, or failed before it was sent. It rides
@@ -84,11 +81,10 @@ func newJournal() journal {
 	return journal{begun: map[string]int{}, earlier: map[string]bool{}, serves: map[string][]string{}, ended: map[string]bool{}}
 }
 
-// doubt reports, once, whether a former process began the call for the message
-// or for one that this run serves too: before the crash another of them may
-// have had the run.
-func (j *journal) doubt(message, call string) bool {
-	found := false
+// doubt is where a former run began the call, for the message or for one that
+// this run serves too: before the crash another of them may have had the run. It
+// says so once.
+func (j *journal) doubt(message, call string) (found []string) {
 	id, sub, _ := strings.Cut(message, "/")
 	if sub != "" {
 		sub = "/" + sub
@@ -96,10 +92,18 @@ func (j *journal) doubt(message, call string) bool {
 	for _, served := range append(j.serves[id], id) {
 		if key := callKey(served+sub, call); j.earlier[key] {
 			delete(j.earlier, key)
-			found = true
+			found = append(found, key)
 		}
 	}
 	return found
+}
+
+// doubtAgain takes back that doubts were told: nobody has heard of them.
+func (j *journal) doubtAgain(keys []string) {
+	for _, key := range keys {
+		j.earlier[key] = true
+		delete(j.ended, key)
+	}
 }
 
 func (j *journal) end(key string) {
@@ -109,7 +113,23 @@ func (j *journal) end(key string) {
 	}
 }
 
+// serve begins a run. What a former one of its messages left open in this process
+// is as doubtful as after a crash: no call of it is under way any more.
 func (j *journal) serve(r Run) {
+	if len(j.begun) > 0 {
+		served := make(map[string]bool, len(r.Serves))
+		for _, id := range r.Serves {
+			served[string(rowKey(id))] = true
+		}
+		for key := range j.begun {
+			message, _, _ := strings.Cut(key, "\x00")
+			of, _, _ := strings.Cut(message, "/")
+			if served[message] || served[of] {
+				delete(j.begun, key)
+				j.earlier[key] = true
+			}
+		}
+	}
 	if len(r.Serves) > 1 {
 		j.serves[r.ID] = r.Serves
 	}

@@ -91,6 +91,21 @@ func TestDoubtIsOfAllMessagesThatARunServes(t *testing.T) {
 	assert.False(t, begin(t, l, "m3", create))
 }
 
+// A message may be worked on anew without a crash: what its run left open is as
+// doubtful then.
+func TestCallThatARunOfThisProcessLeftOpenIsDoubtful(t *testing.T) {
+	l := open(t, t.TempDir())
+	l.Started(ledger.Run{ID: "m1", Serves: []string{"m1"}})
+	begin(t, l, "m1", create)
+	begin(t, l, "m1/sub", create)
+	begin(t, l, "m10", create)
+	assert.False(t, begin(t, l, "m1", create), "in one run the rule was told by the call itself")
+	l.Started(ledger.Run{ID: "m2", Serves: []string{"m2", "m1"}})
+	assert.True(t, begin(t, l, "m2", create))
+	assert.True(t, begin(t, l, "m2/sub", create))
+	assert.False(t, begin(t, l, "m10", create), "its run goes on")
+}
+
 func TestLettersAreKeptChangedAndDiscarded(t *testing.T) {
 	dir := t.TempDir()
 	l := open(t, dir)

@@ -217,6 +217,28 @@ func TestAnyDamageIsFoundOrHarmless(t *testing.T) {
 	}
 }
 
+// What nobody will ever end does not stay for ever.
+func TestOldCallsGoFromTheJournalAtTheStart(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir)
+	begin(t, l, "m1", create)
+	require.NoError(t, l.Close())
+	l = open(t, dir, func(o *ledger.Options) { o.Age = time.Hour })
+	require.NoError(t, l.Close())
+	l = open(t, dir, func(o *ledger.Options) { o.Age = ledger.Forever })
+	require.NoError(t, l.Close())
+	l = open(t, dir)
+	assert.True(t, begin(t, l, "m1", create), "young, or only looked at")
+	require.NoError(t, l.Close())
+	require.Eventually(t, func() bool { // times are in milliseconds
+		open(t, dir, func(o *ledger.Options) { o.Age = time.Nanosecond }).Close()
+		l := open(t, dir)
+		defer l.Close()
+		doubtful := begin(t, l, "m1", create)
+		return !doubtful
+	}, time.Minute, time.Millisecond)
+}
+
 func TestFolderThatCannotBeUsedIsNamed(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))

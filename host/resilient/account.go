@@ -268,7 +268,8 @@ func (a *account) describe(status int, contentType string, body []byte) (text st
 	if text == "" {
 		text = http.StatusText(status)
 	}
-	return a.scrub(oneLine(text)), false
+	// In this order: of a secret at the end, a part would be left.
+	return oneLine(a.scrub(text)), false
 }
 
 // scrub is for the case that a server or proxy repeats what it was sent.

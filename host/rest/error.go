@@ -48,15 +48,20 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
+// longestCause bounds the text of a cause, in bytes: that of an answer which is no
+// HTTP holds its first line, however long.
+const longestCause = 1000
+
 // Reason is the cause alone, without the call.
 func (e *Error) Reason() string {
-	if e.Text != "" {
+	if e.Text != "" || e.Err == nil {
 		return e.Text
 	}
-	if e.Err != nil {
-		return e.Err.Error()
+	text := e.Err.Error()
+	if len(text) > longestCause {
+		text = strings.ToValidUTF8(text[:longestCause], "") + "…"
 	}
-	return ""
+	return text
 }
 
 func (e *Error) Unwrap() error { return e.Err }

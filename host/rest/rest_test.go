@@ -14,6 +14,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -243,6 +244,25 @@ func TestErrorsSayHowFarTheRequestCame(t *testing.T) {
 	var e *rest.Error
 	require.ErrorAs(t, err, &e)
 	assert.Equal(t, abi.CodeUnreachable, e.Code)
+}
+
+// A server that is none: its first line is in the transport's error, and that is
+// logged and shown to users.
+func TestTextOfAnAbsurdAnswerIsBounded(t *testing.T) {
+	c := client(t, accept(), func(w http.ResponseWriter, _ *http.Request) {
+		conn, out, err := w.(http.Hijacker).Hijack()
+		if !assert.NoError(t, err) {
+			return
+		}
+		defer conn.Close()
+		_, _ = out.WriteString(strings.Repeat("é", 50_000) + "\r\n\r\n")
+		_ = out.Flush()
+	})
+	_, err := c.Do(t.Context(), rest.Request{Method: "GET", Path: "/x"})
+	require.Error(t, err)
+	assert.Contains(t, err.Error(), "malformed")
+	assert.Less(t, len(err.Error()), 1200)
+	assert.True(t, utf8.ValidString(err.Error()))
 }
 
 func TestUploadStreamsAndDownloadIsBounded(t *testing.T) {
