@@ -227,6 +227,9 @@ func Down(err error) bool {
 type Waiting struct {
 	// Hold is how long the action waits, all its outages together; 0: not.
 	Hold time.Duration
+	// Came is when the message came. What it has waited behind another one that was
+	// held by the same outage counts too.
+	Came time.Time
 	// Stop, when closed, ends all waiting with context.Canceled.
 	Stop <-chan struct{}
 	// Began is told that calls of the action have begun to wait; they go on, or
@@ -281,6 +284,9 @@ func (w *waiter) began(outage *Outage) time.Time {
 	first := w.begin.IsZero()
 	if first {
 		w.begin = time.Now()
+		if since := latest(w.o.Came, outage.Since); w.left == w.o.Hold && !w.o.Came.IsZero() && since.Before(w.begin) {
+			w.begin = since
+		}
 	}
 	switch {
 	case w.o.Hold > 0:
@@ -331,4 +337,11 @@ func (w *waiter) givenUp(o Outage) error {
 	given.Code, given.Status, given.Text = abi.CodeUnreachable, 0, ""
 	given.Err = fmt.Errorf("%s has been down since %s UTC (%s)%s", o.Name(), o.Since.UTC().Format(time.DateTime), o.Cause(), waited)
 	return &given
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }

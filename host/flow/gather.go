@@ -44,7 +44,7 @@ func (p *pour) sent(at, came time.Time) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.ends = came.Add(pourPause)
+	p.lasts(came)
 }
 
 // repeated is told of each message that repeats an earlier one of its lane.
@@ -52,10 +52,17 @@ func (p *pour) repeated(came time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if came.Sub(p.repeats[p.next]) < pourPause {
-		p.ends = came.Add(pourPause)
+		p.lasts(came)
 	}
 	p.repeats[p.next] = came
 	p.next = (p.next + 1) % pourFrom
+}
+
+// lasts: the pour went on then. A message that is worked on anew came earlier than others.
+func (p *pour) lasts(came time.Time) {
+	if ends := came.Add(pourPause); ends.After(p.ends) {
+		p.ends = ends
+	}
 }
 
 // gather is how long an action that came at that time goes on gathering; 0: it

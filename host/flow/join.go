@@ -9,6 +9,7 @@ import (
 
 	"fn-threatq/abi"
 	"fn-threatq/abi/manifest"
+	"fn-threatq/host/effect"
 )
 
 // merges reports whether equal waiting actions may share a run.
@@ -61,6 +62,9 @@ func (f *Flow) join(setup *Setup, modules Modules, r *run, module Module, action
 			continue
 		}
 		a, other, err := setup.route(f.run, m, e, modules)
+		if effect.Down(err) {
+			break // nor could the others be read
+		}
 		// What cannot be read now has its own run, and says so there.
 		if err != nil || other != module || !asksTheSame(a, action) {
 			continue

@@ -35,7 +35,7 @@ type outage struct {
 
 // waiting is the action's side of package effect.
 func (o *outage) waiting() effect.Waiting {
-	return effect.Waiting{Hold: o.flow.o.Hold, Stop: o.setup.retired, Began: o.began}
+	return effect.Waiting{Hold: o.flow.o.Hold, Came: o.run.jobs[0].came, Stop: o.setup.retired, Began: o.began}
 }
 
 func (o *outage) began(e effect.Outage) {
@@ -148,7 +148,8 @@ func (c *clock) goOn() {
 }
 
 // patientDirectory waits for a SOAR that is down as the calls of modules do. The
-// outage of the action that asks comes with the context.
+// outage of the action that asks comes with the context; who asks without one is told
+// at once, because something else waits for the answer.
 type patientDirectory struct {
 	Directory
 	performer *effect.Performer
@@ -159,15 +160,13 @@ type outageKey struct{}
 func (d patientDirectory) ask(ctx context.Context, ask func(context.Context) error) error {
 	// Nearly all answers are remembered ones. They need no SOAR, and tell nothing of
 	// it: only what could not be answered is the gate's business.
-	if err := ask(ctx); err == nil || ctx.Err() != nil || !effect.Down(err) {
+	err := ask(ctx)
+	o, patient := ctx.Value(outageKey{}).(*outage)
+	if err == nil || ctx.Err() != nil || !effect.Down(err) || !patient {
 		return err
 	}
-	var waiting effect.Waiting
-	if o, ok := ctx.Value(outageKey{}).(*outage); ok {
-		waiting = o.waiting()
-		defer o.over()
-	}
-	return d.performer.Ask(ctx, abi.Resilient, waiting, ask)
+	defer o.over()
+	return d.performer.Ask(ctx, abi.Resilient, o.waiting(), ask)
 }
 
 func (d patientDirectory) RuleName(ctx context.Context, ruleID int64) (name string, err error) {
