@@ -251,25 +251,25 @@ func printPlan(w io.Writer, plan *install.Plan) {
 			fmt.Fprintf(w, "  %-8s %s %s\n", s.Do, s.Module, cmp.Or(s.To, s.From))
 		}
 		if len(s.Handles) > 0 {
-			fmt.Fprintf(w, "           handles %s\n", strings.Join(s.Handles, ", "))
+			fmt.Fprintf(w, "           handles %s\n", plain(strings.Join(s.Handles, ", ")))
 		}
 	}
 	if granted := plan.Granted; !granted.None() {
 		fmt.Fprintln(w, "  newly permitted:")
 		for _, call := range granted.Calls {
-			fmt.Fprintf(w, "    call   %s\n", call)
+			fmt.Fprintf(w, "    call   %s\n", plain(call))
 		}
 		for _, action := range granted.Actions {
-			fmt.Fprintf(w, "    start  %s\n", action)
+			fmt.Fprintf(w, "    start  %s\n", plain(action))
 		}
 		for _, setting := range granted.Settings {
-			fmt.Fprintf(w, "    read   %s of [fn_threatq]\n", setting)
+			fmt.Fprintf(w, "    read   %s of [fn_threatq]\n", plain(setting))
 		}
 	} else if !plan.Permissions.None() {
 		fmt.Fprintln(w, "  nothing is newly permitted")
 	}
 	for _, warning := range plan.Warnings {
-		fmt.Fprintf(w, "  warning: %s\n", warning)
+		fmt.Fprintf(w, "  warning: %s\n", plain(warning))
 	}
 }
 

@@ -81,7 +81,7 @@ func (p *program) complain(command *cobra.Command, err error) {
 		p.report(command, mistakes)
 		return
 	}
-	fmt.Fprintf(p.Stderr, "%s: %s\n", command.CommandPath(), p.redactor.Redact(err.Error()))
+	fmt.Fprintf(p.Stderr, "%s: %s\n", command.CommandPath(), plainLines(p.redactor.Redact(err.Error())))
 }
 
 // exit ends a command with a code of its own. Without an error nothing is
