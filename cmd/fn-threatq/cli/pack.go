@@ -305,7 +305,7 @@ func inspected(k *pack.Pack) any {
 
 func (p *program) packInstallCommand(upgrade bool) *cobra.Command {
 	var keys keysFlag
-	var f changeFlags
+	f := changeFlags{back: "`fn-threatq pack install` of the former pack with --allow-downgrade, or `pack remove`, takes the change back"}
 	var unsigned bool
 	c := &cobra.Command{
 		Use:   "install PACK",

@@ -20,6 +20,8 @@ import (
 type changeFlags struct {
 	yes, dryRun, downgrade bool
 	stateDir               string
+	// back says how a change is taken back that the running host refuses.
+	back string
 }
 
 func (f *changeFlags) add(c *cobra.Command) {
@@ -220,11 +222,11 @@ func (p *program) change(ctx context.Context, m *host.Modules, plan *install.Pla
 		return err
 	}
 	fmt.Fprintln(p.Stdout, "Done.")
-	return p.tellHost(ctx, m, plan)
+	return p.tellHost(ctx, m, plan, cmp.Or(f.back, "`fn-threatq plugin rollback`, or `remove`, takes the change back"))
 }
 
 // tellHost has the running host take a change over, and prints what it did.
-func (p *program) tellHost(ctx context.Context, m *host.Modules, plan *install.Plan) error {
+func (p *program) tellHost(ctx context.Context, m *host.Modules, plan *install.Plan, back string) error {
 	told, err := m.Tell(ctx, plan)
 	if err != nil {
 		return &exit{host.ExitModules, fmt.Errorf("the change is made, but the running host has not taken it over: %w", err)}
@@ -237,7 +239,7 @@ func (p *program) tellHost(ctx context.Context, m *host.Modules, plan *install.P
 		fmt.Fprintf(p.Stdout, "  %s\n", text)
 	}
 	if len(told.Refused) > 0 {
-		return &exit{host.ExitModules, fmt.Errorf("%s (`fn-threatq plugin rollback`, or `remove`, takes the change back)", strings.Join(told.Refused, "; "))}
+		return &exit{host.ExitModules, fmt.Errorf("%s (%s)", strings.Join(told.Refused, "; "), back)}
 	}
 	return nil
 }
