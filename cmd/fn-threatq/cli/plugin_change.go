@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"fn-threatq/host"
+	"fn-threatq/host/config"
 	"fn-threatq/host/install"
 )
 
@@ -167,8 +168,25 @@ files, into the folder that is named below the list.`,
 }
 
 func stateDirFlag(c *cobra.Command, dir *string) {
-	c.Flags().StringVar(dir, "state-dir", "", "the host's state `FOLDER` (default: $XDG_STATE_HOME/fn-threatq, else ~/.local/state/fn-threatq)")
+	c.Flags().StringVar(dir, "state-dir", "", "the host's state `FOLDER` ("+stateDefault+")")
 	_ = c.MarkFlagDirname("state-dir")
+}
+
+// stateDefault says which folder is taken when none is named.
+const stateDefault = "default: $XDG_STATE_HOME/fn-threatq, else ~/.local/state/fn-threatq, else " + config.ServiceState + " if it is there"
+
+// state is the state folder that a command looks into: the named one, or the default.
+func (p *program) state(named string) (string, error) {
+	if named != "" {
+		return named, nil
+	}
+	return host.CommandStateDir(p.getenv, p.Root)
+}
+
+// options are those of a host as a command looks at it, not as the host itself.
+func (p *program) options() host.Options {
+	dir, _ := p.state("") // without one the host says what is missing
+	return host.Options{StateDir: dir, Redactor: p.redactor}
 }
 
 func oneArg(what string) cobra.PositionalArgs {
@@ -182,6 +200,9 @@ func oneArg(what string) cobra.PositionalArgs {
 
 // withModules opens the installed modules for a command.
 func (p *program) withModules(ctx context.Context, stateDir string, do func(context.Context, *host.Modules) error) (err error) {
+	if stateDir, err = p.state(stateDir); err != nil {
+		return err
+	}
 	m, err := host.OpenModules(ctx, "", stateDir)
 	if err != nil {
 		return err
