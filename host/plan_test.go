@@ -92,6 +92,8 @@ func TestARecordingAnswersAsItWasAnswered(t *testing.T) {
 	assert.Equal(t, "no", refused.Text)
 	_, err = ask(abi.ThreatQ, "/api/file", "")
 	require.ErrorContains(t, err, "the contents of files are not recorded")
+	_, err = ask(abi.Resilient, "/api/file", "")
+	require.ErrorContains(t, err, "it diverges here: the recording has no answer", "the other service was not asked for that")
 	for _, other := range [][2]string{{"/api/events", "a=1"}, {"/api/cut", ""}} {
 		_, err = ask(abi.ThreatQ, other[0], other[1])
 		require.ErrorContains(t, err, "it diverges here: the recording has no answer for GET "+other[0])
