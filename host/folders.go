@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"fn-threatq/host/config"
 )
 
 // folders fills in the default folders: those that systemd made for the service
@@ -33,6 +35,27 @@ func (a *App) folders() error {
 func serviceFolder(getenv func(string) string, variable string) string {
 	first, _, _ := strings.Cut(getenv(variable), ":")
 	return first
+}
+
+// CommandStateDir is the state folder that a command looks into which is not the host
+// itself. It is StateDir, but where that is only the default in the user's home and
+// is not there, the installed service's, if the user may read it. root is / but in
+// tests.
+func CommandStateDir(getenv func(string) string, root string) (string, error) {
+	own, err := StateDir(getenv)
+	if serviceFolder(getenv, "STATE_DIRECTORY") != "" || getenv("XDG_STATE_HOME") != "" {
+		return own, err
+	}
+	if err == nil {
+		if _, missing := os.Stat(own); missing == nil {
+			return own, nil
+		}
+	}
+	service := filepath.Join(cmp.Or(root, "/"), config.ServiceState)
+	if _, refused := os.ReadDir(service); refused == nil {
+		return service, nil
+	}
+	return own, err
 }
 
 // StateDir is the folder of the ledger and of the installed modules: the service's,

@@ -78,6 +78,41 @@ func TestANewPluginIsCompleteWithoutANetwork(t *testing.T) {
 	}
 }
 
+// TestAPluginTakesTheKitFromAClone does what plugins/README.md says, with no more than
+// the libraries of this project.
+func TestAPluginTakesTheKitFromAClone(t *testing.T) {
+	root, err := filepath.Abs(filepath.Join("..", ".."))
+	require.NoError(t, err)
+	readme, err := os.ReadFile(filepath.Join(root, "plugins", "README.md"))
+	require.NoError(t, err)
+	_, block, found := strings.Cut(string(readme), "<!-- first-rule: kit -->\n```sh\n")
+	require.True(t, found)
+	block, _, _ = strings.Cut(block, "```")
+	t.Setenv("GOPROXY", "off")
+	dir, err := author.New(author.NewOptions{Name: "look-up", Dir: t.TempDir(), Version: "1.1.0"})
+	require.NoError(t, err)
+	file := filepath.Join(dir, "rule.go")
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	withKit := strings.NewReplacer("\"fn-threatq/abi/guest\"\n", "\"fn-threatq/abi/guest\"\n\t\"fn-threatq/plugins/kit\"\n",
+		"lookUp(a *guest.Action) guest.Reply {\n", "lookUp(a *guest.Action) guest.Reply {\n\tkit.New(a).IsOwn(kit.Artifact{})\n").Replace(string(text))
+	require.Equal(t, 2, strings.Count(withKit, "kit.")-strings.Count(string(text), "kit."))
+	require.NoError(t, os.WriteFile(file, []byte(withKit), 0o600))
+	cmd := exec.Command("sh", "-e", "-c", block)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CLONE="+root, "GOFLAGS=", "GOWORK=off")
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+
+	// The clone is not needed any more, nor are libraries.
+	t.Setenv("GOMODCACHE", t.TempDir())
+	gomod, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+	require.NoError(t, err)
+	require.Contains(t, string(gomod), root)
+	built, err := build.Build(t.Context(), build.Options{Source: dir})
+	require.NoError(t, err)
+	assert.FileExists(t, built.Path)
+}
+
 func TestCheckTakesTheActionsOfScenarios(t *testing.T) {
 	dir, module := newPlugin(t)
 	assert.Equal(t, 5, check(t, module).Subjects)

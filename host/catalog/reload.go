@@ -54,7 +54,7 @@ func (c *Catalog) Reload(ctx context.Context) ([]Change, error) {
 		}
 		all = append(all, files...)
 	}
-	r := &round{catalog: c, old: old, first: len(old.modules) == 0 && len(old.status) == 0, state: state, good: used, candidates: byName(all)}
+	r := &round{catalog: c, old: old, first: len(old.modules) == 0 && len(old.status) == 0, state: state, good: used, candidates: byName(all), made: map[*candidate]*Module{}}
 	for _, candidates := range r.candidates {
 		best := candidates[0]
 		best.look()
@@ -63,6 +63,9 @@ func (c *Catalog) Reload(ctx context.Context) ([]Change, error) {
 		}
 	}
 	fresh, err := r.table(ctx, all)
+	for err == nil && r.holdBack() {
+		fresh, err = r.table(ctx, all)
+	}
 	if err != nil {
 		r.discard()
 		return nil, err
@@ -70,7 +73,7 @@ func (c *Catalog) Reload(ctx context.Context) ([]Change, error) {
 	r.remember(fresh)
 	c.table.Store(fresh)
 	c.note()
-	for _, m := range old.modules {
+	for _, m := range slices.Concat(old.modules, r.loaded) {
 		if !slices.Contains(fresh.modules, m) {
 			m.retire()
 		}
@@ -90,6 +93,38 @@ type round struct {
 	changes    []Change
 	// loaded are the modules that were loaded for this round.
 	loaded []*Module
+	// made are those that can be used, by their candidates.
+	made map[*candidate]*Module
+}
+
+// holdBack finds packs of which a new module cannot be used, and gives up their other
+// new modules too: a pack is used whole or not at all. It says whether the table must
+// be made anew.
+func (r *round) holdBack() (again bool) {
+	broken := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(r.candidates)) {
+		if best := r.candidates[name][0]; r.comes(best) && best.unfit != nil && broken[best.pack] == "" {
+			broken[best.pack] = name
+		}
+	}
+	for _, candidates := range r.candidates {
+		best := candidates[0]
+		if culprit := broken[best.pack]; culprit != "" && best.unfit == nil && r.comes(best) {
+			best.unfit = fmt.Errorf("the module %s of its pack cannot be used, and a pack is used whole or not at all", culprit)
+			again = true
+		}
+	}
+	if again {
+		r.changes = nil
+	}
+	return again
+}
+
+// comes says that a candidate is of a pack and has not been used yet. One that was
+// used is no part of a change: a file that was damaged since holds nothing back.
+func (r *round) comes(c *candidate) bool {
+	former := r.former(c.name)
+	return c.kind == stored && c.pack != "" && !r.disabled(c.name) && !r.tried(c) && (former == nil || !former.from.same(c))
 }
 
 // table makes the set of modules that will be in use.
@@ -218,6 +253,9 @@ func (r *round) try(ctx context.Context, t *table, c *candidate) (*Module, error
 	if c.look(); c.unfit != nil {
 		return nil, c.unfit
 	}
+	if m := r.made[c]; m != nil {
+		return m, t.add(m)
+	}
 	permits, err := manifest.NewPermits(c.manifest.Calls)
 	if err != nil {
 		return nil, err
@@ -243,6 +281,7 @@ func (r *round) try(ctx context.Context, t *table, c *candidate) (*Module, error
 			}
 		}
 	}
+	r.made[c] = m
 	return m, t.add(m)
 }
 

@@ -234,6 +234,73 @@ func TestTrialDecides(t *testing.T) {
 	assert.Equal(t, []string{"one 1.1.0 p", "one 1.2.0 p"}, seen)
 }
 
+func TestPackIsUsedWholeOrNotAtAll(t *testing.T) {
+	bad, tried := "", map[string]int{}
+	l := newLive(t, func(_ context.Context, c catalog.Candidate) error {
+		tried[c.Manifest.Name]++
+		if c.Manifest.Name == bad {
+			return errors.New("scenario main fails")
+		}
+		return nil
+	})
+	l.Remember()
+	upgrade := func(number string) {
+		for _, name := range []string{"one", "two", "three"} {
+			l.install(name, number, "p", version(t, name, number))
+		}
+		l.install("four", number, "other", version(t, "four", number))
+	}
+	upgrade("1.1.0")
+	_, failed := l.reload()
+	require.Empty(t, failed)
+
+	// One of three fails: the other two stay as well, and another pack does not care.
+	clear(tried)
+	bad = "two"
+	upgrade("1.2.0")
+	changed, failed := l.reload()
+	assert.Equal(t, []string{"four 1.1.0 (pack other) > 1.2.0 (pack other)"}, changed)
+	assert.Contains(t, failed, "module two 1.2.0 (pack p) cannot be used: scenario main fails")
+	assert.Contains(t, failed, "module one 1.2.0 (pack p) cannot be used: the module two of its pack cannot be used, and a pack is used whole or not at all")
+	assert.Equal(t, map[string]int{"one": 1, "two": 1, "three": 1, "four": 1}, tried, "nothing is tried twice in a round")
+	for _, name := range []string{"one", "two", "three"} {
+		assert.Equal(t, "1.1.0", l.uses(name), name)
+		state, reason := l.stands(name)
+		assert.Equal(t, catalog.Failed, state, name)
+		assert.Contains(t, reason, "1.1.0 (pack p) is in use instead: ", name)
+	}
+
+	// The next host keeps to it, and a file that was damaged since holds nothing back.
+	next, _ := l.restart(func(c catalog.Candidate) error {
+		if c.Manifest.Name == bad {
+			return errors.New("scenario main fails")
+		}
+		return nil
+	})
+	for _, name := range []string{"one", "two", "three"} {
+		assert.Equal(t, "1.1.0", next.uses(name), name)
+	}
+	bad = ""
+	_, failed = l.reload()
+	assert.Empty(t, failed)
+	assert.Equal(t, "1.2.0", l.uses("one"))
+	state, err := l.store.State()
+	require.NoError(t, err)
+	damaged := filepath.Join(l.store.Dir(), "modules", state.Modules["two"].Current.Digest+".wasm")
+	require.NoError(t, os.WriteFile(damaged, []byte("0"), 0o600))
+	l.install("one", "1.3.0", "p", version(t, "one", "1.3.0"))
+	l.reload()
+	assert.Equal(t, "1.3.0", l.uses("one"))
+
+	// A disabled module is not asked.
+	require.NoError(t, l.store.Change(func(s *store.State) error { s.Modules["three"].Disabled = true; return nil }))
+	bad = "three"
+	upgrade("1.4.0")
+	_, failed = l.reload()
+	assert.Empty(t, failed)
+	assert.Equal(t, "1.4.0", l.uses("one"))
+}
+
 func TestDisabledModuleTakesNoActions(t *testing.T) {
 	l := newLive(t, nil)
 	disable := func(off bool) {
@@ -284,7 +351,7 @@ func TestNewcomerNeverTakesRoutesFromWhatIsThere(t *testing.T) {
 	l := newLive(t, nil)
 	// Its name comes before those of the modules in use.
 	l.install("a", "1.0.0", "p", []byte(strings.Replace(string(version(t, "a", "1.0.0")), "T: a", "T: two", 1)))
-	l.install("b", "1.0.0", "p", version(t, "b", "1.0.0"))
+	l.install("b", "1.0.0", "", version(t, "b", "1.0.0"))
 	_, failed := l.reload()
 	assert.NotEmpty(t, failed)
 	assert.Equal(t, "1.0.0", l.uses("two"))

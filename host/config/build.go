@@ -40,7 +40,13 @@ func (l *loader) build() *Config {
 		Size: int64(l.values[sectionThreatQ+".record_mb"].number) << 20,
 	}
 	config.LockFile = expandHome(l.env[lockVariable], l.home)
-	if config.LockFile == "" {
+	path, err := filepath.Abs(l.path)
+	switch {
+	case config.LockFile != "":
+	case err == nil && path == filepath.Join(l.root, ServiceFile):
+		// Who works with the service's configuration must see that the service runs.
+		config.LockFile = filepath.Join(l.root, ServiceLock)
+	default:
 		config.LockFile = filepath.Join(l.home, ".resilient", "resilient_circuits_lockfile")
 	}
 	for _, field := range l.fields {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -28,11 +29,16 @@ type Options struct {
 	// Inspect looks at a configuration without starting anything: it warns of more than a start does (a file that others
 	// than its owner may read), and does not fail for a systemd credential that only the service is given.
 	Inspect bool
+	// Root is the folder below which the installed service has its files; empty: /. It is for tests.
+	Root string
 }
 
 func (o *Options) complete() {
 	if o.Environ == nil {
 		o.Environ = os.Environ()
+	}
+	if o.Root == "" {
+		o.Root = string(filepath.Separator)
 	}
 	if o.Home == "" {
 		o.Home, _ = os.UserHomeDir() // without one, ~ stays what it is
@@ -42,6 +48,7 @@ func (o *Options) complete() {
 // loader collects what one Load reads and finds.
 type loader struct {
 	path     string
+	root     string
 	inspect  bool
 	env      environment
 	home     string
@@ -75,7 +82,7 @@ func newLoader(env environment, home, path string) *loader {
 }
 
 // Load reads the configuration: app.config at Options.Path, else $APP_CONFIG_FILE, else ./app.config, else
-// ~/.resilient/app.config; over it the environment, over that the command line. References to secrets are resolved.
+// ~/.resilient/app.config, else that of the installed service; over it the environment, over that the command line. References to secrets are resolved.
 // The error is an *Error that holds all mistakes at once.
 func Load(options Options) (*Config, error) {
 	options.complete()
@@ -89,7 +96,7 @@ func Load(options Options) (*Config, error) {
 		return nil, &Error{Problems: []Problem{unreadableFile(path, "", err)}}
 	}
 	l := newLoader(env, options.Home, path)
-	l.inspect = options.Inspect
+	l.inspect, l.root = options.Inspect, options.Root
 	return l.load(data, options.Overrides)
 }
 

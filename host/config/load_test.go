@@ -343,26 +343,37 @@ func TestPermissions(t *testing.T) {
 }
 
 func TestLocate(t *testing.T) {
-	home, work := t.TempDir(), t.TempDir()
+	home, work, root := t.TempDir(), t.TempDir(), t.TempDir()
 	t.Chdir(work)
+	lock := ""
 	put := func(path string) string {
 		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
 		require.NoError(t, os.WriteFile(path, []byte(resilientPart+threatqPart), 0o600))
 		return path
 	}
 	loaded := func(path string, environ ...string) string {
-		config, err := Load(Options{Path: path, Environ: append([]string{}, environ...), Home: home})
+		config, err := Load(Options{Path: path, Environ: append([]string{}, environ...), Home: home, Root: root})
 		require.NoError(t, err)
+		lock = config.LockFile
 		return config.Path
 	}
-	_, err := Load(Options{Environ: []string{}, Home: home})
+	_, err := Load(Options{Environ: []string{}, Home: home, Root: root})
 	require.ErrorIs(t, err, ErrNoFile)
-	for _, place := range []string{"APP_CONFIG_FILE", "app.config", filepath.Join(home, ".resilient", "app.config")} {
+	ofService := filepath.Join(root, ServiceFile)
+	for _, place := range []string{"APP_CONFIG_FILE", "app.config", filepath.Join(home, ".resilient", "app.config"), ofService} {
 		assert.ErrorContains(t, err, place)
 	}
+	put(ofService)
+	assert.Equal(t, ofService, loaded(""))
+	assert.Equal(t, filepath.Join(root, ServiceLock), lock, "it is the service that must not run meanwhile")
+	loaded("", "APP_LOCK_FILE=/other")
+	assert.Equal(t, "/other", lock)
 
 	atHome := put(filepath.Join(home, ".resilient", "app.config"))
 	assert.Equal(t, atHome, loaded(""))
+	assert.Equal(t, filepath.Join(home, ".resilient", "resilient_circuits_lockfile"), lock)
+	loaded(ofService)
+	assert.Equal(t, filepath.Join(root, ServiceLock), lock, "also where the service's file is named")
 	put("app.config")
 	assert.Equal(t, "app.config", loaded(""))
 	named := put(filepath.Join(home, "named.config"))

@@ -17,8 +17,15 @@ const (
 	lockVariable = "APP_LOCK_FILE"
 )
 
+// Where the installed service has its things (see `fn-threatq service`).
+const (
+	ServiceFile  = "/etc/fn-threatq/app.config"
+	ServiceLock  = "/run/fn-threatq/lock"
+	ServiceState = "/var/lib/fn-threatq"
+)
+
 // locate returns the app.config to read: the given path, else $APP_CONFIG_FILE, else ./app.config if it exists, else
-// ~/.resilient/app.config (contract: Finding and reading it).
+// ~/.resilient/app.config (contract: Finding and reading it), else that of the installed service.
 func (o Options) locate(env environment) (string, *Problem) {
 	named := func(path, source string) (string, *Problem) {
 		path = expandHome(path, o.Home)
@@ -34,7 +41,7 @@ func (o Options) locate(env environment) (string, *Problem) {
 	if path := env[pathVariable]; path != "" {
 		return named(path, pathVariable)
 	}
-	candidates := []string{fileName, o.homePath()}
+	candidates := []string{fileName, o.homePath(), filepath.Join(o.Root, ServiceFile)}
 	for _, candidate := range candidates {
 		switch _, err := os.Stat(candidate); {
 		case err == nil:
@@ -44,7 +51,7 @@ func (o Options) locate(env environment) (string, *Problem) {
 			return "", &problem
 		}
 	}
-	return "", &Problem{Message: fmt.Sprintf("there is no configuration file: %s is not set, and neither %s exists", pathVariable, strings.Join(candidates, " nor ")),
+	return "", &Problem{Message: fmt.Sprintf("there is no configuration file: %s is not set, and none of %s exists", pathVariable, strings.Join(candidates, ", ")),
 		Advice: "copy the app.config of resilient-circuits to one of these places, name it by " + pathVariable + ", or make one: fn-threatq config create", cause: ErrNoFile}
 }
 

@@ -71,8 +71,8 @@ func cell(text string) string { return strings.ReplaceAll(text, "|", `\|`) }
 
 func variables() [][2]string {
 	rows := [][2]string{
-		{"`" + pathVariable + "`", "path of `app.config`; else `./app.config`, else `~/.resilient/app.config`"},
-		{"`" + lockVariable + "`", "lock file that `run` holds; else `~/.resilient/resilient_circuits_lockfile`. Each host on a machine needs one of its own"},
+		{"`" + pathVariable + "`", "path of `app.config`; else `./app.config`, else `~/.resilient/app.config`, else `" + ServiceFile + "` of the installed service"},
+		{"`" + lockVariable + "`", "lock file that `run` holds; else `" + ServiceLock + "` with the service's configuration, `~/.resilient/resilient_circuits_lockfile` with any other. Each host on a machine needs one of its own"},
 	}
 	for _, field := range Fields() {
 		if field.EnvDefault != "" {

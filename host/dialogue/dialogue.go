@@ -87,8 +87,9 @@ func (d *Dialogue) Outcome() (outcome, message string) {
 	return "unfinished", ""
 }
 
-// Bounds of a dialogue in bytes: of all bodies, and of one that is sent once those
-// are too many.
+// Bounds of a dialogue in bytes: of all that was said, and of one body that is sent
+// once that is too much. A module may say a lot: thousands of calls, and as many lines
+// of its log.
 const (
 	maxSize = 4 << 20
 	maxBody = 64 << 10
@@ -97,9 +98,17 @@ const (
 // Add notes a turn. What it holds must not be changed any more.
 func (d *Dialogue) Add(t Turn) {
 	if d.size+t.size() > maxSize {
+		longest := maxBody
+		if d.Cut {
+			// What follows is there to be counted and named: nothing compares it.
+			longest, t.Log, t.Actions = 0, nil, slices.Clone(t.Actions)
+			for i := range t.Actions {
+				t.Actions[i].Fields = nil
+			}
+		}
 		d.Cut, t.Results, t.Calls = true, nil, slices.Clone(t.Calls)
 		for i := range t.Calls {
-			if len(t.Calls[i].Body) > maxBody {
+			if len(t.Calls[i].Body) > longest {
 				t.Calls[i].Body = abi.JSON(`"(too long)"`)
 			}
 		}
@@ -115,8 +124,17 @@ func (t *Turn) size() (n int) {
 	for _, c := range t.Calls {
 		n += len(c.Body) + len(c.Path) + 100
 	}
+	for _, a := range t.Actions {
+		n += 200
+		for name, value := range a.Fields {
+			n += len(name) + len(value)
+		}
+	}
 	for _, r := range t.Results {
 		n += len(r.Body) + 50
+	}
+	for _, line := range t.Log {
+		n += len(line) + 10
 	}
 	return n
 }

@@ -1,6 +1,7 @@
 package dialogue
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -92,6 +93,27 @@ func TestALongDialogueIsCut(t *testing.T) {
 	require.Len(t, d.Turns, 4)
 	assert.Len(t, d.Turns[0].Results, 1)
 	assert.Empty(t, d.Turns[3].Results)
+}
+
+func TestADialogueWithoutEndStaysSmall(t *testing.T) {
+	d := &Dialogue{}
+	body := abi.JSON(`"` + strings.Repeat("x", maxBody-2) + `"`)
+	for range 20 {
+		turn := Turn{Log: []string{strings.Repeat("l", maxBody)}, Actions: []abi.SubAction{{Rule: "r", Fields: map[string]abi.JSON{"f": body}}}}
+		for range 250 {
+			turn.Calls = append(turn.Calls, write("POST", "/api/events", string(body)))
+		}
+		d.Add(turn)
+	}
+	text, err := json.Marshal(d)
+	require.NoError(t, err)
+	assert.Less(t, len(text), 6*maxSize+20*250*200, "the first turn, and names of the others")
+	assert.Equal(t, 20*251, d.Calls())
+	said := &Dialogue{}
+	for range 100 {
+		said.Add(Turn{Log: []string{strings.Repeat("l", maxBody)}, Results: []abi.Result{{}}})
+	}
+	assert.True(t, said.Cut, "what a module prints counts too")
 }
 
 func TestBlobsAreNamedInTheOrderInWhichTheyWereAskedFor(t *testing.T) {

@@ -94,6 +94,9 @@ const (
 	perSegment = 16
 	// newest is the age at which a segment is closed, whatever its size.
 	newest = 24 * time.Hour
+	// tidyEvery is how often is looked for what is too old, also when nothing is
+	// recorded any more.
+	tidyEvery = time.Hour
 )
 
 // Recorder writes dialogues.
@@ -111,6 +114,7 @@ type Recorder struct {
 
 	// Of the writing goroutine alone.
 	log, index *os.File
+	name       string // of both, without its end
 	began      time.Time
 	size       int64
 	failing    bool
@@ -169,8 +173,16 @@ func (r *Recorder) Close() {
 
 func (r *Recorder) run() {
 	defer close(r.ended)
+	ticker := time.NewTicker(tidyEvery)
+	defer ticker.Stop()
+	r.tidy()
 	for open := true; open; {
-		_, open = <-r.wake
+		select {
+		case _, open = <-r.wake:
+		case <-ticker.C:
+			r.tidy()
+			continue
+		}
 		r.mu.Lock()
 		batch, dropped, bounds := r.queue, r.dropped, r.bounds
 		r.queue, r.waiting, r.dropped = nil, 0, 0
@@ -189,6 +201,21 @@ func (r *Recorder) run() {
 	}
 	if err := r.shut(); err != nil {
 		r.o.Logger.Debug("the history was not closed in order", "error", err)
+	}
+}
+
+// tidy removes what is too old. What was recorded is personal data, and its days run
+// out on a quiet host, and after the recording was switched off, as well.
+func (r *Recorder) tidy() {
+	r.mu.Lock()
+	bounds := r.bounds
+	r.mu.Unlock()
+	var err error
+	if r.log != nil && time.Since(r.began) > newest {
+		err = r.shut()
+	}
+	if err = errors.Join(err, prune(r.o.Dir, bounds, time.Now(), r.name)); err != nil {
+		r.o.Logger.Warn("recorded dialogues that are too old cannot be removed", "error", err)
 	}
 }
 
@@ -253,14 +280,14 @@ func (r *Recorder) segment(bounds Bounds) error {
 	if err := os.MkdirAll(r.o.Dir, 0o700); err != nil {
 		return fmt.Errorf("history: %w", err)
 	}
-	if err := prune(r.o.Dir, bounds, time.Now()); err != nil {
+	if err := prune(r.o.Dir, bounds, time.Now(), ""); err != nil {
 		return err
 	}
 	r.began, r.size = time.Now(), 0
-	name := r.began.UTC().Format("20060102T150405.000000Z")
+	r.name = r.began.UTC().Format("20060102T150405.000000Z")
 	var err error
 	open := func(end string) (*os.File, error) {
-		return os.OpenFile(filepath.Join(r.o.Dir, name+end), os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
+		return os.OpenFile(filepath.Join(r.o.Dir, r.name+end), os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
 	}
 	if r.log, err = open(logEnd); err != nil {
 		return fmt.Errorf("history: %w", err)
@@ -277,7 +304,7 @@ func (r *Recorder) shut() (err error) {
 			err = errors.Join(err, file.Close())
 		}
 	}
-	r.log, r.index = nil, nil
+	r.log, r.index, r.name = nil, nil, ""
 	return err
 }
 
@@ -296,8 +323,8 @@ func segments(dir string) ([]string, error) {
 	return found, err
 }
 
-// prune removes the oldest segments, while no one writes to the last.
-func prune(dir string, b Bounds, now time.Time) error {
+// prune removes the oldest segments, but for the one that is written to.
+func prune(dir string, b Bounds, now time.Time, open string) error {
 	names, err := segments(dir)
 	if err != nil {
 		return err
@@ -315,7 +342,7 @@ func prune(dir string, b Bounds, now time.Time) error {
 			touched = about.ModTime()
 		}
 		// The segment that is about to begin needs room too.
-		if size <= b.Size-b.Size/perSegment && now.Sub(touched) <= b.Age {
+		if names[i] == open || size <= b.Size-b.Size/perSegment && now.Sub(touched) <= b.Age {
 			continue
 		}
 		for _, end := range []string{indexEnd, logEnd} {

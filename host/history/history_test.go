@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -126,6 +127,49 @@ func TestTheOldestGivesWay(t *testing.T) {
 	all, err = Open(dir).List()
 	require.NoError(t, err)
 	require.Len(t, all, 1)
+}
+
+func TestDaysRunOutWhenNothingIsRecordedAnyMore(t *testing.T) {
+	dir := t.TempDir()
+	list := func() (ids []string) {
+		all, err := Open(dir).List()
+		require.NoError(t, err)
+		for _, e := range all {
+			ids = append(ids, e.ID)
+		}
+		return ids
+	}
+	old := NewRecorder(Options{Dir: dir}, roomy)
+	old.Keep(said("old", 10))
+	old.Close()
+	require.Equal(t, []string{"old"}, list())
+	synctest.Test(t, func(t *testing.T) {
+		r := NewRecorder(Options{Dir: dir}, Bounds{Age: 48 * time.Hour, Size: 64 << 20})
+		defer r.Close()
+		// The clock of this test begins before that of the file.
+		past := time.Now().Add(-47 * time.Hour)
+		files, err := filepath.Glob(filepath.Join(dir, "*"))
+		require.NoError(t, err)
+		for _, f := range files {
+			require.NoError(t, os.Chtimes(f, past, past))
+		}
+		r.Keep(said("fresh", 10))
+		synctest.Wait()
+		assert.ElementsMatch(t, []string{"old", "fresh"}, list())
+		fresh := time.Now()
+		files, err = filepath.Glob(filepath.Join(dir, fresh.UTC().Format("20060102")+"*"))
+		require.NoError(t, err)
+		require.Len(t, files, 2)
+		for _, f := range files {
+			require.NoError(t, os.Chtimes(f, fresh, fresh))
+		}
+		time.Sleep(2*time.Hour + time.Minute)
+		synctest.Wait()
+		assert.Equal(t, []string{"fresh"}, list(), "nobody records, and the old one is gone all the same")
+		time.Sleep(48 * time.Hour)
+		synctest.Wait()
+		assert.Empty(t, list(), "a segment is closed after a day, whether anything comes or not")
+	})
 }
 
 func TestAFolderThatCannotBeWrittenHoldsNobodyUp(t *testing.T) {

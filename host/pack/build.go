@@ -50,7 +50,11 @@ func Build(dir string) (p *Pack, skipped []string, err error) {
 			skipped = append(skipped, name)
 			return nil
 		}
-		if files[target] != nil {
+		if !entry.Type().IsRegular() {
+			// What a link leads to may be a file of the person who builds, and none of the pack's.
+			return fmt.Errorf("%s is a link or no regular file: put the file itself there", name)
+		}
+		if _, twice := files[target]; twice {
 			return fmt.Errorf("%s: there is another file for %s", name, target)
 		}
 		files[target], err = fs.ReadFile(root, name)

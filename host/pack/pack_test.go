@@ -393,3 +393,12 @@ func FuzzRead(f *testing.F) {
 		assert.Equal(t, p.Paths(), same.Paths())
 	})
 }
+
+func TestBuildTakesNoLinks(t *testing.T) {
+	secret := filepath.Join(t.TempDir(), "id_ed25519")
+	require.NoError(t, os.WriteFile(secret, []byte("secret"), 0o600))
+	dir := folder(t, map[string]string{"README.md": ""})
+	require.NoError(t, os.Symlink(secret, filepath.Join(dir, "README.md")))
+	_, _, err := Build(dir)
+	require.ErrorContains(t, err, "README.md is a link or no regular file")
+}

@@ -5,6 +5,7 @@ package store
 import (
 	"errors"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,8 +16,24 @@ func lock(path string) (unlock func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := keepOwner(path); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
 	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
 	return file.Close, nil
+}
+
+// keepOwner gives what root has just made to the owner of the folder it lies in: the
+// service's user must be able to read what an administrator installs for it.
+func keepOwner(path string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	var folder unix.Stat_t
+	if err := unix.Stat(filepath.Dir(path), &folder); err != nil {
+		return err
+	}
+	return os.Lchown(path, int(folder.Uid), int(folder.Gid))
 }

@@ -144,7 +144,7 @@ func (s *Store) State() (*State, error) {
 // Change reads the state, lets change work on it, and writes it, while no other
 // process does the same. When change fails nothing is written.
 func (s *Store) Change(change func(*State) error) (err error) {
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+	if err := s.folder(s.dir); err != nil {
 		return fmt.Errorf("installed modules: %w", err)
 	}
 	unlock, err := lock(s.path(".lock"))
@@ -272,13 +272,26 @@ func (s *Store) Local() ([]string, error) {
 	return slices.DeleteFunc(files, func(f string) bool { return filepath.Base(f)[0] == '.' }), err
 }
 
+// folder makes a folder that is not there.
+func (s *Store) folder(dir string) error {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); errors.Is(err, fs.ErrExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return keepOwner(dir)
+}
+
 // write replaces a file as a whole.
 func (s *Store) write(text []byte, parts ...string) (err error) {
 	target := s.path(parts...)
 	if had, err := os.ReadFile(target); err == nil && bytes.Equal(had, text) {
 		return nil
 	}
-	if err := os.MkdirAll(filepath.Dir(target), 0o700); err != nil {
+	if err := s.folder(filepath.Dir(target)); err != nil {
 		return fmt.Errorf("installed modules: %w", err)
 	}
 	file, err := os.CreateTemp(filepath.Dir(target), "."+filepath.Base(target)+".*")
@@ -291,7 +304,7 @@ func (s *Store) write(text []byte, parts ...string) (err error) {
 		}
 	}()
 	_, err = file.Write(text)
-	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
+	if err = errors.Join(err, keepOwner(file.Name()), file.Sync(), file.Close()); err != nil {
 		return err
 	}
 	return os.Rename(file.Name(), target)

@@ -54,10 +54,6 @@ func up(ctx context.Context, o options, out *printer) (err error) {
 
 	out.heading("The lab is up; Ctrl-C ends it")
 	l.showWhere()
-	folder := ""
-	if o.dir != defaultDir() {
-		folder = "-dir " + o.dir + " "
-	}
 	out.heading("From a second terminal")
 	for _, example := range []string{
 		`send incident --name "Phishing: fake invoice" --severity High`,
@@ -69,7 +65,7 @@ func up(ctx context.Context, o options, out *printer) (err error) {
 		`send help`,
 		`show`,
 	} {
-		out.line("  go run ./tools/lab %s%s", folder, example)
+		out.line("  go run ./tools/lab %s%s", folderFlag(o.dir), example)
 	}
 	out.heading("The host's log")
 	select {

@@ -53,6 +53,14 @@ var menuFields = map[string][]string{
 	"ThreatQ: Sync Indicator": {"threatq_indicator_status", "threatq_indicator_confidence"},
 }
 
+// folderFlag names the folder of a lab to its other commands, where it is not the usual one.
+func folderFlag(dir string) string {
+	if dir == defaultDir() {
+		return ""
+	}
+	return "-dir " + dir + " "
+}
+
 // upEmpty runs the simulators alone until ctx ends: a SOAR in which nothing is
 // installed, for whoever wants to go the way of a new user.
 func upEmpty(ctx context.Context, o options, out *printer) error {
@@ -65,6 +73,12 @@ func upEmpty(ctx context.Context, o options, out *printer) error {
 		return err
 	}
 	defer w.close()
+	l := &lab{world: w, out: out, limit: o.limit}
+	serving, err := l.serve()
+	if err != nil {
+		return err
+	}
+	defer serving.Close()
 	out.heading("The simulators are up, without a host and without rules; Ctrl-C ends them")
 	w.showServers(out)
 	out.line("  %-18s %s", "app.config", filepath.Join(o.dir, "app.config")+", or one of your own with its values")
@@ -76,6 +90,7 @@ func upEmpty(ctx context.Context, o options, out *printer) error {
 	} {
 		out.line("  %s", line)
 	}
+	out.line("  and then, as with a lab that has a host: go run ./tools/lab %ssend help", folderFlag(o.dir))
 	<-ctx.Done() // how it is meant to end
 	return nil
 }

@@ -302,6 +302,7 @@ func TestAnEmptyLabIsCustomizedByHand(t *testing.T) {
 		line, err = lines.ReadString('\n')
 		require.NoError(t, err)
 	}
+	go func() { _, _ = io.Copy(io.Discard, lines) }() // the rest of what is said
 	call := func(args ...string) (said string, code int) {
 		command := exec.CommandContext(ctx, binary, append(args, "--config", filepath.Join(dir, "app.config"))...)
 		command.Env = append(os.Environ(), passwordVariable+"="+threatqtest.DefaultPassword, "XDG_STATE_HOME="+t.TempDir())
@@ -316,7 +317,25 @@ func TestAnEmptyLabIsCustomizedByHand(t *testing.T) {
 	said, code = call("customize", "--yes")
 	assert.Zero(t, code, said)
 	assert.Contains(t, said, "nothing to do")
+
+	// A host of the user's own takes what is sent.
+	own := exec.CommandContext(ctx, binary, "run", "--config", filepath.Join(dir, "app.config"))
+	own.Env = append(os.Environ(), passwordVariable+"="+threatqtest.DefaultPassword, "XDG_STATE_HOME="+t.TempDir(), "APP_LOCK_FILE="+filepath.Join(t.TempDir(), "lock"))
+	own.Cancel = func() error { return own.Process.Signal(os.Interrupt) }
+	require.NoError(t, own.Start())
+	send := func(args ...string) (string, int) {
+		var stdout, stderr bytes.Buffer
+		code := run(ctx, append([]string{"-dir", dir}, args...), &stdout, &stderr)
+		return stdout.String() + stderr.String(), code
+	}
+	said, code = send("send", "incident", "--name", "Mine")
+	assert.Zero(t, code, said)
+	assert.Contains(t, said, " 1  incident 2096, created\n  → Synced to ThreatQ event ")
+	said, code = send("install", binary)
+	assert.Equal(t, 1, code)
+	assert.Contains(t, said, "this lab has no host of its own: give the module to yours")
 	cancel()
+	_ = own.Wait() // it was interrupted
 	require.Zero(t, <-ended, stderr.String())
 	assert.NoDirExists(t, dir)
 }

@@ -14,6 +14,8 @@ func (l *lab) obey(ctx context.Context, args []string) error {
 	switch {
 	case len(args) == 1 && args[0] == "ping":
 		return nil
+	case len(args) == 2 && args[0] == "install" && l.host == nil:
+		return errors.New("this lab has no host of its own: give the module to yours by `fn-threatq plugin install`, then `fn-threatq customize`")
 	case len(args) == 2 && args[0] == "install":
 		if err := l.install(args[1:]); err != nil {
 			return err

@@ -26,6 +26,14 @@ const manyCalls = 60
 // showAction prints an action with its calls and its reply. Interim texts are
 // shown as they come.
 func (l *lab) showAction(number int, a *action, as shownAs) {
+	if l.host == nil {
+		// What was called is in the log of the user's own host.
+		l.out.wrapped(fmt.Sprintf("%2d  ", number), "    ", a.about, l.out.bold)
+		for _, answer := range l.answers(a) {
+			l.showReply(answer)
+		}
+		return
+	}
 	r, calls, out := l.host.record(a.id), l.host.calls(a.id), l.out
 	title := r.action.text("rule") + r.action.text("function")
 	if title == "" {

@@ -37,7 +37,7 @@ An action is kept as a dead letter when the host gave it up, when its rule says
 that it may succeed later, or when it failed for a reason that is not the user's
 own; a message that could not be read is kept too. Its user has been told of the
 failure. The commands work while the host runs, and when it is stopped.`
-	c.PersistentFlags().StringVar(&f.stateDir, "state-dir", "", "the host's state `FOLDER` (default: $XDG_STATE_HOME/fn-threatq, else ~/.local/state/fn-threatq)")
+	c.PersistentFlags().StringVar(&f.stateDir, "state-dir", "", "the host's state `FOLDER` ("+stateDefault+")")
 	_ = c.MarkPersistentFlagDirname("state-dir")
 	return c
 }
@@ -156,11 +156,9 @@ func (p *program) withActions(f *actionFlags, do func(host.Actions) error) (err 
 	if f.output != "" && f.output != "human" && f.output != "json" {
 		return usagef("--output %q is neither human nor json", f.output)
 	}
-	dir := f.stateDir
-	if dir == "" {
-		if dir, err = host.StateDir(p.getenv); err != nil {
-			return err
-		}
+	dir, err := p.state(f.stateDir)
+	if err != nil {
+		return err
 	}
 	actions, err := host.OpenActions(dir)
 	if err != nil {

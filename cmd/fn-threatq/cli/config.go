@@ -210,7 +210,7 @@ func (p *program) noteOther(written *config.File) {
 	if p.file != "" {
 		return
 	}
-	if other, err := config.OpenFile(config.Located(config.Options{Environ: p.Environ})); err == nil && other.Exists {
+	if other, err := config.OpenFile(config.Located(config.Options{Environ: p.Environ, Root: p.Root})); err == nil && other.Exists {
 		a, errA := filepath.Abs(other.Path)
 		b, errB := filepath.Abs(written.Path)
 		if errA == nil && errB == nil && a != b {

@@ -70,7 +70,7 @@ what an interrupted run left undone is done. Nothing is ever deleted but by --cl
 	_ = flags.MarkHidden("packages")
 	_ = c.MarkFlagFilename("export", "res", "resz", "zip")
 	_ = c.RegisterFlagCompletionFunc("only", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		document, err := host.CustomizationDocument(host.Options{}, nil)
+		document, err := host.CustomizationDocument(p.options(), nil)
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveError
 		}
@@ -96,7 +96,9 @@ func (p *program) customize(ctx context.Context, f customizeFlags) error {
 	if err != nil {
 		return err
 	}
-	customizer, err := host.NewCustomizer(host.Options{Config: c, Redactor: p.redactor}, f.only)
+	o := p.options()
+	o.Config = c
+	customizer, err := host.NewCustomizer(o, f.only)
 	if err != nil {
 		return asUsage(err)
 	}

@@ -91,7 +91,7 @@ func (p *program) showFormer(former []provision.Former, s *provision.Server, asJ
 
 // exportDocument writes the document of --export.
 func (p *program) exportDocument(ctx context.Context, f customizeFlags) error {
-	document, err := host.CustomizationDocument(host.Options{}, f.only)
+	document, err := host.CustomizationDocument(p.options(), f.only)
 	if err != nil {
 		return asUsage(err)
 	}

@@ -108,6 +108,9 @@ func (p *program) withPlanner(ctx context.Context, o host.PlanOptions, do func(c
 		return err
 	}
 	o.Config, o.Redactor = c, p.redactor
+	if o.StateDir == "" {
+		o.StateDir = p.options().StateDir
+	}
 	planner, err := host.NewPlanner(ctx, o)
 	if err != nil {
 		return stopped(ctx, err)

@@ -12,7 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"fn-threatq/host"
 	"fn-threatq/host/dialogue"
 	"fn-threatq/host/history"
 	"fn-threatq/host/scenario"
@@ -41,11 +40,9 @@ func (f *historyFlags) fits(e history.Entry) bool {
 
 // history opens the recorded dialogues of a state folder.
 func (p *program) history(stateDir string) (*history.History, error) {
-	if stateDir == "" {
-		var err error
-		if stateDir, err = host.StateDir(p.getenv); err != nil {
-			return nil, err
-		}
+	stateDir, err := p.state(stateDir)
+	if err != nil {
+		return nil, err
 	}
 	return history.Open(filepath.Join(stateDir, history.Folder)), nil
 }
@@ -158,7 +155,7 @@ and values of people are in it as they were recorded: look before you share it.`
 			if err != nil {
 				return err
 			}
-			return p.withPlayer(c.Context(), d.Module, "", func(ctx context.Context, player *scenario.Player) error {
+			return p.withPlayer(c.Context(), stateDir, d.Module, "", func(ctx context.Context, player *scenario.Player) error {
 				text, err := scenario.Story(d, cmp.Or(title, "Recorded: "+d.Action.Title+" "+d.ID), player.Manifest())
 				if err != nil {
 					return err

@@ -41,7 +41,7 @@ the states mean by "fn-threatq plugin list --help".`,
 
 // list prints one of listNouns, or all of them when noun is empty.
 func (p *program) list(noun string, asJSON bool) error {
-	all, err := host.ListInstalled(host.Options{})
+	all, err := host.ListInstalled(p.options())
 	if err != nil {
 		return err
 	}

@@ -40,14 +40,15 @@ func (f *keysFlag) add(c *cobra.Command) {
 	c.Flags().BoolVar(&f.plain, "plain-http", false, "talk to a registry without TLS")
 }
 
-// trusted reads the keys. A configuration that is not there names none.
+// trusted reads the keys. A configuration that is not there names none; one that
+// cannot be read is an error, since it may name the very key that is looked for.
 func (p *program) trusted(f keysFlag) ([]pack.Key, error) {
-	names := f.keys
-	c, err := config.Load(config.Options{Path: p.file, Environ: p.Environ, Inspect: true})
+	names := slices.Clone(f.keys)
+	c, err := p.loadAs(config.Options{Inspect: true})
 	switch {
 	case err == nil:
 		names = append(names, c.TrustedKeys...)
-	case p.file != "":
+	case p.file != "" || !errors.Is(err, config.ErrNoFile):
 		return nil, err
 	}
 	var keys []pack.Key
@@ -99,14 +100,14 @@ signed: see "pack sign".`,
 				out = built.FileName()
 			}
 			for _, name := range skipped {
-				fmt.Fprintf(p.Stderr, "left out: %s\n", name)
+				fmt.Fprintf(p.Stderr, "left out: %s\n", plain(name))
 			}
 			p.describe(built)
 			if dryRun {
 				fmt.Fprintln(p.Stderr, "Nothing was written (--dry-run).")
 				return nil
 			}
-			if err := os.WriteFile(out, built.Bytes(), 0o644); err != nil {
+			if err := replaceFile(out, built.Bytes()); err != nil {
 				return err
 			}
 			fmt.Fprintf(p.Stdout, "written to %s\n", out)
@@ -119,9 +120,10 @@ signed: see "pack sign".`,
 	return c
 }
 
-// describe prints what a pack is.
+// describe prints what a pack is. Its texts are a stranger's, and it may not be
+// signed: nothing in them may steer the terminal and hide what it may do.
 func (p *program) describe(k *pack.Pack) {
-	fmt.Fprintf(p.Stdout, "%s %s: %s\n", k.Name, k.Version, k.Description)
+	fmt.Fprintf(p.Stdout, "%s %s: %s\n", k.Name, k.Version, plain(k.Description))
 	fmt.Fprintf(p.Stdout, "  sha256 %s, %d bytes\n", k.Digest, len(k.Bytes()))
 	for _, m := range k.Modules {
 		handles := []string{}
@@ -131,17 +133,17 @@ func (p *program) describe(k *pack.Pack) {
 		for _, f := range m.Manifest.Functions {
 			handles = append(handles, f.Name)
 		}
-		fmt.Fprintf(p.Stdout, "  module %s %s, handles %s\n", m.Manifest.Name, m.Manifest.Version, strings.Join(handles, ", "))
+		fmt.Fprintf(p.Stdout, "  module %s %s, handles %s\n", m.Manifest.Name, m.Manifest.Version, plain(strings.Join(handles, ", ")))
 		fmt.Fprintf(p.Stdout, "    scenarios %d\n", scenarioCount(k, m.Manifest.Name))
 		permissions := pack.PermissionsOf(m.Manifest)
 		for _, call := range permissions.Calls {
-			fmt.Fprintf(p.Stdout, "    call   %s\n", call)
+			fmt.Fprintf(p.Stdout, "    call   %s\n", plain(call))
 		}
 		for _, action := range permissions.Actions {
-			fmt.Fprintf(p.Stdout, "    start  %s\n", action)
+			fmt.Fprintf(p.Stdout, "    start  %s\n", plain(action))
 		}
 		for _, setting := range permissions.Settings {
-			fmt.Fprintf(p.Stdout, "    read   %s of [fn_threatq]\n", setting)
+			fmt.Fprintf(p.Stdout, "    read   %s of [fn_threatq]\n", plain(setting))
 		}
 	}
 }
@@ -271,7 +273,7 @@ func (p *program) packInspectCommand() *cobra.Command {
 			if k.Signed() {
 				signer = "signed with the key " + k.SignerID() + " (unchecked; see \"pack verify\")"
 			}
-			fmt.Fprintf(p.Stdout, "  %s\n\n%s", signer, k.README())
+			fmt.Fprintf(p.Stdout, "  %s\n\n%s", signer, plainLines(k.README()))
 			return nil
 		},
 	}
@@ -303,7 +305,7 @@ func inspected(k *pack.Pack) any {
 
 func (p *program) packInstallCommand(upgrade bool) *cobra.Command {
 	var keys keysFlag
-	var f changeFlags
+	f := changeFlags{back: "`fn-threatq pack install` of the former pack with --allow-downgrade, or `pack remove`, takes the change back"}
 	var unsigned bool
 	c := &cobra.Command{
 		Use:   "install PACK",

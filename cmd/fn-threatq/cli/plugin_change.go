@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"fn-threatq/host"
+	"fn-threatq/host/config"
 	"fn-threatq/host/install"
 )
 
@@ -20,6 +21,8 @@ import (
 type changeFlags struct {
 	yes, dryRun, downgrade bool
 	stateDir               string
+	// back says how a change is taken back that the running host refuses.
+	back string
 }
 
 func (f *changeFlags) add(c *cobra.Command) {
@@ -165,8 +168,25 @@ files, into the folder that is named below the list.`,
 }
 
 func stateDirFlag(c *cobra.Command, dir *string) {
-	c.Flags().StringVar(dir, "state-dir", "", "the host's state `FOLDER` (default: $XDG_STATE_HOME/fn-threatq, else ~/.local/state/fn-threatq)")
+	c.Flags().StringVar(dir, "state-dir", "", "the host's state `FOLDER` ("+stateDefault+")")
 	_ = c.MarkFlagDirname("state-dir")
+}
+
+// stateDefault says which folder is taken when none is named.
+const stateDefault = "default: $XDG_STATE_HOME/fn-threatq, else ~/.local/state/fn-threatq, else " + config.ServiceState + " if it is there"
+
+// state is the state folder that a command looks into: the named one, or the default.
+func (p *program) state(named string) (string, error) {
+	if named != "" {
+		return named, nil
+	}
+	return host.CommandStateDir(p.getenv, p.Root)
+}
+
+// options are those of a host as a command looks at it, not as the host itself.
+func (p *program) options() host.Options {
+	dir, _ := p.state("") // without one the host says what is missing
+	return host.Options{StateDir: dir, Redactor: p.redactor}
 }
 
 func oneArg(what string) cobra.PositionalArgs {
@@ -180,6 +200,9 @@ func oneArg(what string) cobra.PositionalArgs {
 
 // withModules opens the installed modules for a command.
 func (p *program) withModules(ctx context.Context, stateDir string, do func(context.Context, *host.Modules) error) (err error) {
+	if stateDir, err = p.state(stateDir); err != nil {
+		return err
+	}
 	m, err := host.OpenModules(ctx, "", stateDir)
 	if err != nil {
 		return err
@@ -220,11 +243,11 @@ func (p *program) change(ctx context.Context, m *host.Modules, plan *install.Pla
 		return err
 	}
 	fmt.Fprintln(p.Stdout, "Done.")
-	return p.tellHost(ctx, m, plan)
+	return p.tellHost(ctx, m, plan, cmp.Or(f.back, "`fn-threatq plugin rollback`, or `remove`, takes the change back"))
 }
 
 // tellHost has the running host take a change over, and prints what it did.
-func (p *program) tellHost(ctx context.Context, m *host.Modules, plan *install.Plan) error {
+func (p *program) tellHost(ctx context.Context, m *host.Modules, plan *install.Plan, back string) error {
 	told, err := m.Tell(ctx, plan)
 	if err != nil {
 		return &exit{host.ExitModules, fmt.Errorf("the change is made, but the running host has not taken it over: %w", err)}
@@ -237,7 +260,7 @@ func (p *program) tellHost(ctx context.Context, m *host.Modules, plan *install.P
 		fmt.Fprintf(p.Stdout, "  %s\n", text)
 	}
 	if len(told.Refused) > 0 {
-		return &exit{host.ExitModules, fmt.Errorf("%s (`fn-threatq plugin rollback`, or `remove`, takes the change back)", strings.Join(told.Refused, "; "))}
+		return &exit{host.ExitModules, fmt.Errorf("%s (%s)", strings.Join(told.Refused, "; "), back)}
 	}
 	return nil
 }
@@ -251,25 +274,25 @@ func printPlan(w io.Writer, plan *install.Plan) {
 			fmt.Fprintf(w, "  %-8s %s %s\n", s.Do, s.Module, cmp.Or(s.To, s.From))
 		}
 		if len(s.Handles) > 0 {
-			fmt.Fprintf(w, "           handles %s\n", strings.Join(s.Handles, ", "))
+			fmt.Fprintf(w, "           handles %s\n", plain(strings.Join(s.Handles, ", ")))
 		}
 	}
 	if granted := plan.Granted; !granted.None() {
 		fmt.Fprintln(w, "  newly permitted:")
 		for _, call := range granted.Calls {
-			fmt.Fprintf(w, "    call   %s\n", call)
+			fmt.Fprintf(w, "    call   %s\n", plain(call))
 		}
 		for _, action := range granted.Actions {
-			fmt.Fprintf(w, "    start  %s\n", action)
+			fmt.Fprintf(w, "    start  %s\n", plain(action))
 		}
 		for _, setting := range granted.Settings {
-			fmt.Fprintf(w, "    read   %s of [fn_threatq]\n", setting)
+			fmt.Fprintf(w, "    read   %s of [fn_threatq]\n", plain(setting))
 		}
 	} else if !plan.Permissions.None() {
 		fmt.Fprintln(w, "  nothing is newly permitted")
 	}
 	for _, warning := range plan.Warnings {
-		fmt.Fprintf(w, "  warning: %s\n", warning)
+		fmt.Fprintf(w, "  warning: %s\n", plain(warning))
 	}
 }
 

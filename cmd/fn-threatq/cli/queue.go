@@ -111,7 +111,9 @@ func (p *program) peek(ctx context.Context, filter queue.Filter, limit int, each
 
 // openQueue logs in; the operator is to be closed by quit.
 func (p *program) openQueue(ctx context.Context, c *config.Config) (*host.Operator, *host.Queue, error) {
-	operator, err := host.NewOperator(host.Options{Config: c, Redactor: p.redactor})
+	o := p.options()
+	o.Config = c
+	operator, err := host.NewOperator(o)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -41,7 +41,7 @@ Exit code: 0; 1 when something differs, or could not be played.`,
 			if err != nil {
 				return err
 			}
-			return p.withPlayer(c.Context(), "", with, func(ctx context.Context, player *scenario.Player) error {
+			return p.withPlayer(c.Context(), f.stateDir, "", with, func(ctx context.Context, player *scenario.Player) error {
 				entries, err := f.entries(h, player.Manifest().Name, args)
 				if err != nil {
 					return err
@@ -183,15 +183,19 @@ func heading(g *dialogue.Group) string {
 	return call + " has other values"
 }
 
-// withPlayer opens a player of a module file, or of the installed module.
-func (p *program) withPlayer(ctx context.Context, name, path string, do func(context.Context, *scenario.Player) error) (err error) {
+// withPlayer opens a player of a module file, or of the module that is installed in
+// the state folder.
+func (p *program) withPlayer(ctx context.Context, stateDir, name, path string, do func(context.Context, *scenario.Player) error) (err error) {
 	var file []byte
 	if path != "" {
 		if file, err = os.ReadFile(path); err != nil {
 			return err
 		}
 	}
-	player, err := host.NewPlayer(ctx, host.Options{}, name, file)
+	if stateDir, err = p.state(stateDir); err != nil {
+		return err
+	}
+	player, err := host.NewPlayer(ctx, host.Options{StateDir: stateDir}, name, file)
 	if err != nil {
 		return err
 	}

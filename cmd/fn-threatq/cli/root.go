@@ -29,6 +29,9 @@ type Streams struct {
 	Stdout, Stderr io.Writer
 	// Environ is in the form of os.Environ.
 	Environ []string
+	// Root is the folder below which the installed service has its files; empty: /. It
+	// is for tests.
+	Root string
 	// Terminal says that a person sits before Stdin and can be asked.
 	Terminal bool
 }
@@ -81,7 +84,7 @@ func (p *program) complain(command *cobra.Command, err error) {
 		p.report(command, mistakes)
 		return
 	}
-	fmt.Fprintf(p.Stderr, "%s: %s\n", command.CommandPath(), p.redactor.Redact(err.Error()))
+	fmt.Fprintf(p.Stderr, "%s: %s\n", command.CommandPath(), plainLines(p.redactor.Redact(err.Error())))
 }
 
 // exit ends a command with a code of its own. Without an error nothing is
@@ -115,7 +118,8 @@ func (p *program) root() *cobra.Command {
 		Long: `The bridge between IBM SOAR (Resilient) and ThreatQ.
 
 The configuration is the app.config of resilient-circuits: the file of --config,
-else $APP_CONFIG_FILE, else ./app.config, else ~/.resilient/app.config.`,
+else $APP_CONFIG_FILE, else ./app.config, else ~/.resilient/app.config, else that of
+the installed service, ` + config.ServiceFile + `.`,
 		Version:       host.Version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -203,7 +207,7 @@ func (p *program) loadAs(o config.Options) (*config.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.Path, o.Environ, o.Overrides = p.file, p.Environ, overrides
+	o.Path, o.Environ, o.Overrides, o.Root = p.file, p.Environ, overrides, p.Root
 	c, err := config.Load(o)
 	if err == nil {
 		p.redactor.Add(c.Secrets()...)

@@ -26,7 +26,9 @@ import (
 // programMain is the program itself, which scripts run as a process of its own.
 func programMain() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := Run(ctx, os.Args[1:], System())
+	streams := System()
+	streams.Root = os.Getenv("SERVICE_ROOT")
+	code := Run(ctx, os.Args[1:], streams)
 	stop()
 	os.Exit(code)
 }
@@ -90,6 +92,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("XDG_CACHE_HOME", cache)
 			e.Setenv("GOCACHE", os.Getenv("GOCACHE"))
 			e.Setenv("XDG_STATE_HOME", filepath.Join(e.WorkDir, "state"))
+			e.Setenv("SERVICE_ROOT", filepath.Join(e.WorkDir, "root"))
 			e.Setenv("SOAR_PASSWORD", "c4nary-soar")
 			return nil
 		},

@@ -81,7 +81,9 @@ func (p *program) playSelftest(ctx context.Context, show func(selftest.Result)) 
 		show(r)
 		return host.ExitCode(err), nil
 	}
-	operator, err := host.NewOperator(host.Options{Config: c, Redactor: p.redactor})
+	o := p.options()
+	o.Config = c
+	operator, err := host.NewOperator(o)
 	if err != nil {
 		show(selftest.NotConfigured(err)) // a certificate file
 		return host.ExitCode(err), nil

@@ -38,6 +38,7 @@ Exit code: 0; 1 when the action would fail, or no module would take it.`,
 				return err
 			}
 			o := host.PlanOptions{Offline: f.offline || recording != "", Rule: f.rule}
+			o.StateDir = stateDir
 			if module != "" {
 				if o.Module, err = os.ReadFile(module); err != nil {
 					return err

@@ -25,7 +25,11 @@ a service is down: for monitoring.`,
 		Example: "  fn-threatq status\n  fn-threatq status -o json",
 		Args:    noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			s, err := host.AskStatus(c.Context(), stateDir)
+			dir, err := p.state(stateDir)
+			if err != nil {
+				return err
+			}
+			s, err := host.AskStatus(c.Context(), dir)
 			if errors.Is(err, host.ErrNotRunning) {
 				return fmt.Errorf("%w: start it by \"fn-threatq run\" or \"systemctl start fn-threatq\"; another state folder than the default is named by --state-dir", err)
 			}

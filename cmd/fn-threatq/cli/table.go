@@ -21,15 +21,24 @@ func printTable(w io.Writer, rows [][]string) error {
 	return columns.Flush()
 }
 
-// plain is text without control characters: what a server, a message or a
-// certificate says must not steer the terminal.
+// plain is text without control characters: what a server, a message, a
+// certificate or a pack says must not steer the terminal, nor turn its direction.
 func plain(text string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
 			return ' '
 		}
 		return r
 	}, text)
+}
+
+// plainLines is text of several lines without other control characters.
+func plainLines(text string) string {
+	lines := strings.Split(strings.ReplaceAll(text, "\r\n", "\n"), "\n")
+	for i, line := range lines {
+		lines[i] = strings.TrimRight(plain(line), " ")
+	}
+	return strings.Join(lines, "\n")
 }
 
 // plural is "1 message", "2 messages".

@@ -10,12 +10,13 @@ import (
 	"strings"
 
 	"fn-threatq/host"
+	"fn-threatq/host/config"
 )
 
 // Where the service finds its things.
 const (
 	unitName      = "fn-threatq.service"
-	serviceConfig = "/etc/fn-threatq/app.config"
+	serviceConfig = config.ServiceFile
 )
 
 // UnitOptions say what a unit file is for.
@@ -54,22 +55,22 @@ func ours(text string) bool {
 }
 
 func unitBody(o UnitOptions) string {
-	var account, reload, config string
+	var account, reload, path string
 	if o.User == "" {
 		account = "# The user exists while the service runs. It may not read files of others, so that\n" +
 			"# systemd hands it the configuration. The copy is made at the start: what was\n" +
 			"# changed is taken by a restart, which loses nothing, and not by a reload.\n" +
 			"DynamicUser=yes\nLoadCredential=app.config:" + escape(o.Config) + "\n"
-		config = "%d/app.config"
+		path = "%d/app.config"
 	} else {
 		account = "User=" + o.User + "\n"
-		config = escape(o.Config)
+		path = escape(o.Config)
 		reload = "# A reload that fails changes nothing; the journal and `systemctl status` say why.\nExecReload=kill -HUP $MAINPID\n"
 	}
 	for _, name := range slices.Sorted(maps.Keys(o.Credentials)) {
 		account += "LoadCredential=" + name + ":" + escape(o.Credentials[name]) + "\n"
 	}
-	environment := "Environment=\"APP_CONFIG_FILE=" + config + "\" APP_LOCK_FILE=%t/fn-threatq/lock\n"
+	environment := "Environment=\"APP_CONFIG_FILE=" + path + "\" APP_LOCK_FILE=%t/fn-threatq/lock\n"
 	if o.EnvironmentFile != "" {
 		environment += "EnvironmentFile=-" + o.EnvironmentFile + "\n"
 	}
