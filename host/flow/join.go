@@ -3,13 +3,13 @@ package flow
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 
 	"fn-threatq/abi"
 	"fn-threatq/abi/manifest"
-	"fn-threatq/host/effect"
 )
 
 // merges reports whether equal waiting actions may share a run.
@@ -62,7 +62,8 @@ func (f *Flow) join(setup *Setup, modules Modules, r *run, module Module, action
 			continue
 		}
 		a, other, err := setup.route(f.run, m, e, modules)
-		if effect.Down(err) {
+		var coded *codedError
+		if errors.As(err, &coded) && coded.code == abi.CodeUnreachable {
 			break // nor could the others be read
 		}
 		// What cannot be read now has its own run, and says so there.

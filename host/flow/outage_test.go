@@ -90,6 +90,38 @@ func TestActionGivesUpAfterItsHold(t *testing.T) {
 	})
 }
 
+// The configured time is that of the message, not of its turn: the last of a lane does
+// not wait for its number times that.
+func TestWhoWaitsBehindAHeldActionGivesUpWithIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		b := newBench(t, modules{module(t, "R", asking)}, func(o *Options) { o.Performer, o.Hold = away(100*time.Hour), time.Hour })
+		var ds []*fakeDelivery
+		for i := range 5 {
+			ds = append(ds, b.rule(fmt.Sprint("m", i), 1, 7))
+			b.flow.Handle(ds[i])
+		}
+		time.Sleep(30 * time.Minute)
+		late := b.rule("late", 1, 7)
+		b.flow.Handle(late)
+		for _, d := range append(ds, late) {
+			d.acking = func(context.Context) error {
+				waited := time.Hour
+				if d == late {
+					waited += 30 * time.Minute
+				}
+				assert.InDelta(t, waited, time.Since(begin), float64(time.Minute), d.name)
+				return nil
+			}
+		}
+		b.flow.working.Wait()
+		for _, d := range append(ds, late) {
+			assert.Equal(t, 1, d.acked(), d.name)
+			assert.Contains(t, d.last(t).Message, "waited 1h0m0s for it and gave up")
+		}
+	})
+}
+
 func TestOutageOfAMomentIsNotTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, modules{module(t, "R", asking)}, func(o *Options) { o.Performer, o.Hold = away(16*time.Second), time.Hour })
@@ -166,6 +198,50 @@ func (f forgetful) RuleName(ctx context.Context, id int64) (string, error) {
 		return "", fmt.Errorf("rules: %w", &rest.Error{Service: "Resilient", Code: abi.CodeHTTP, Status: http.StatusServiceUnavailable})
 	}
 	return f.Directory.RuleName(ctx, id)
+}
+
+// asked is a directory that counts questions, of which all after the first few meet a
+// SOAR that is down.
+type asked struct {
+	Directory
+	until time.Time
+	good  int
+	count *int
+}
+
+func (a asked) FieldLabels(ctx context.Context, rule int64) (map[string]string, error) {
+	if *a.count++; *a.count > a.good && time.Now().Before(a.until) {
+		return nil, fmt.Errorf("rules: %w", &rest.Error{Service: "Resilient", Code: abi.CodeHTTP, Status: http.StatusServiceUnavailable})
+	}
+	return map[string]string{"Import": "import"}, nil
+}
+
+// A run that could serve others does not wait for SOAR to tell what they ask for.
+func TestJoinDoesNotWaitForSOAR(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		begin, count := time.Now(), 0
+		b := newBench(t, modules{mergeable(t, g.turn)}, func(o *Options) {
+			o.Hold, o.Directory = 4*time.Hour, asked{o.Directory, begin.Add(time.Hour), 1, &count}
+		})
+		first := b.asking("m1", 7, "", "modified")
+		b.flow.Handle(first)
+		synctest.Wait()
+		var ds []*fakeDelivery
+		for i := range 6 {
+			ds = append(ds, b.delivery(fmt.Sprint("n", i), "ActionDataDTO", `{"action_id":1,"object_type":0,"operation_type":"modified","properties":{"Import":"Yes"},"incident":{"id":7,"org_id":201}}`))
+			b.flow.Handle(ds[i])
+		}
+		close(g.open)
+		synctest.Wait()
+		time.Sleep(time.Second)
+		assert.Equal(t, 1, ds[0].acked(), "served at once")
+		assert.LessOrEqual(t, count, 4, "one question of the join, not one for each that waits")
+		b.flow.working.Wait()
+		for _, d := range ds {
+			assert.Equal(t, 1, d.acked(), d.name)
+		}
+	})
 }
 
 // Sub-actions wait each by itself; the user of the action is told once for all.
