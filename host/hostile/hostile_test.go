@@ -99,7 +99,7 @@ func attacks() []attack {
 		{"copy the memory", work(guestbuild.Tiny{}, i32(8), i32(0), i32(32<<20-8), []byte{0xfc, 10, 0, 0}), byFuel, usedLittle, false},
 		{"take new pages", work(guestbuild.Tiny{}, bytes.Repeat(slices.Concat(i32(1), []byte{0x40, 0, 0x1a}), 512), i32(0), i32(0), i32(9<<20), []byte{0xfc, 11, 0}), byFuel, usedLittle, false},
 		{"fill tables in the host's memory", work(table, growTable, []byte{0x1a}, fillTable, fillTable, fillTable), byFuel, usedLittle, false},
-		{"grow tables in the host's memory", work(table, growTable, []byte{0x1a}, growTable, []byte{0x04, 0x40, 0x00, 0x0b}), byTables, "ftq1_turn trapped: unreachable", false},
+		{"grow tables in the host's memory", work(table, growTable, []byte{0x1a}, growTable, i32(-1), []byte{0x46, 0x04, 0x40, 0x00, 0x0b}), byTables, "ftq1_turn trapped: unreachable", false},
 		{"draw random bytes", work(wasi("random_get", 2), i32(0), i32(32<<20), called), byFuel, "ftq1_turn used 8.", false},
 		{"write a long line", work(wasi("fd_write", 4), store(0, 0), store(4, 32<<20), i32(1), i32(0), i32(1), i32(64), called), byFuel, "ftq1_turn used 2.", false},
 		{"write many empty lines", work(wasi("fd_write", 4), i32(1), i32(16<<20), i32(20_000), i32(64), called), byFuel, usedLittle, false},
