@@ -136,6 +136,12 @@ func attacks() []attack {
 			return guestbuild.WithManifest(t, guestbuild.Tiny{}.Code(), strings.Replace(manifest("hostile", `{}`), `"abi":1`, `"abi":7`, 1))
 		}, byLoad, "ABI 7, this host speaks ABI 1", true},
 		{"a host function", importing("env", "http_get"), byLoad, "imports the function env.http_get", true},
+		{"a host function with a name of WASI", importing("env", "random_get"), byLoad, "imports the function env.random_get", true},
+		{"a memory of the host", func(t testing.TB) []byte {
+			memory := append(guestbuild.ImportFunction("wasi_snapshot_preview1", "fd_write", 0), 1)
+			memory[len(memory)-3], memory[len(memory)-2] = 2, 0 // a memory of one page, in the place of a function
+			return code(t, `{}`, guestbuild.Tiny{Imports: [][]byte{memory}})
+		}, byLoad, "imports the memory wasi_snapshot_preview1.fd_write", true},
 		{"a socket", importing("wasi_snapshot_preview1", "sock_open"), byLoad, "imports the function wasi_snapshot_preview1.sock_open", true},
 		{"the meter, imported", importing("fn-threatq", "tick"), byLoad, "imports the function fn-threatq.tick", true},
 		{"the meter's counter, exported", func(t testing.TB) []byte {
