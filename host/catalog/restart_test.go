@@ -321,7 +321,7 @@ func TestALookFollowsTheHostThatRuns(t *testing.T) {
 	}
 
 	require.NoError(t, l.store.Change(func(s *store.State) error { s.Modules["one"].Disabled = true; return nil }))
-	_, failed = l.reload()
+	l.reload()
 	seen = look(l.Status())
 	assert.Equal(t, "", seen.uses("one"))
 	state, _ := seen.stands("one")
