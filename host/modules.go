@@ -37,17 +37,52 @@ func (a *App) plugins() *store.Store {
 	return store.Open(filepath.Join(a.o.StateDir, pluginsFolder))
 }
 
-// installed are the modules that a host with these options would use. None of them
-// can be run.
+// installed are the modules that the host has which runs on the state folder; when
+// none runs, those that the next one will have. None of them can be run.
 func installed(o Options) (*catalog.Catalog, error) {
+	ctx := context.Background()
 	a := &App{o: o}
 	if err := a.folders(); err != nil {
 		return nil, err
 	}
-	return catalog.Open(context.Background(), catalog.Options{Builtin: o.Modules, Store: a.plugins()})
+	told, err := told(ctx, a.o.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	looked := catalog.Options{Builtin: o.Modules, Store: a.plugins(), Told: told}
+	c, err := catalog.Open(ctx, looked)
+	if err != nil || told != nil || !c.Untried() {
+		return c, err
+	}
+	// What nobody has tried may be refused by the next host: it is tried as there.
+	cache := filepath.Join(a.o.CacheDir, "modules")
+	box, err := sandbox.New(ctx, sandbox.Options{CacheDir: cache})
+	if err != nil {
+		return nil, err
+	}
+	looked.Box, looked.Trial = box, Trial{CacheDir: cache, Store: looked.Store}.Of
+	c, err = catalog.Open(ctx, looked)
+	return c, errors.Join(err, box.Close(ctx))
 }
 
-// manifests of the modules that a host with these options would use.
+// told is what the host says of its modules that runs on the state folder; nil when
+// there is none.
+func told(ctx context.Context, stateDir string) ([]catalog.Status, error) {
+	client, err := admin.Dial(filepath.Join(stateDir, admin.SocketName))
+	if errors.Is(err, admin.ErrNoHost) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	status, err := client.Modules(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("the running host does not tell which modules it has: %w", err)
+	}
+	return status, nil
+}
+
+// manifests of the modules in use, as installed has them.
 func manifests(o Options) ([]*manifest.Manifest, error) {
 	c, err := installed(o)
 	if err != nil {

@@ -78,7 +78,11 @@ func (p *Planner) open(ctx context.Context) (err error) {
 	if p.box, err = sandbox.New(ctx, sandbox.Options{CacheDir: filepath.Join(a.o.CacheDir, "modules"), Logger: a.log}); err != nil {
 		return err
 	}
-	if p.catalog, err = catalog.Open(ctx, catalog.Options{Box: p.box, Builtin: p.o.Modules, Store: a.plugins(), Logger: a.log}); err != nil {
+	told, err := told(ctx, a.o.StateDir)
+	if err != nil {
+		return err
+	}
+	if p.catalog, err = catalog.Open(ctx, catalog.Options{Box: p.box, Builtin: p.o.Modules, Store: a.plugins(), Told: told, Logger: a.log}); err != nil {
 		return err
 	}
 	p.modules = p.catalog

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"fn-threatq/host/catalog"
 	"fn-threatq/host/scenario"
 )
 
@@ -17,7 +16,7 @@ func NewPlayer(ctx context.Context, o Options, name string, file []byte) (*scena
 		return nil, err
 	}
 	if file == nil {
-		c, err := catalog.Open(ctx, catalog.Options{Builtin: o.Modules, Store: a.plugins()})
+		c, err := installed(o)
 		if err != nil {
 			return nil, err
 		}

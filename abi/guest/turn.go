@@ -23,6 +23,7 @@ func Handle(rules map[string]Rule, input []byte) []byte {
 func handle(rules map[string]Rule, input []byte, log func(string)) (answer []byte) {
 	over := make(chan struct{})
 	go func() {
+		Room()
 		var a *Action
 		defer func() {
 			if r := recover(); r != nil {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -102,80 +103,153 @@ func BenchmarkSwap(b *testing.B) {
 	}
 }
 
-// BenchmarkSwapStall is the longest time without a completion in a stream of
-// actions, with a module exchanged again and again and without.
+// BenchmarkSwapStall plays a stream of actions while a module is exchanged, again
+// and again, and then as many without, in the same host. What the exchange costs is
+// the ratio: of the longest time between two replies, of the longest time of an
+// action, of what the middle action takes, and of the actions in a second. What was
+// compiled is kept on disk (cached), or each version is compiled anew (cold).
 func BenchmarkSwapStall(b *testing.B) {
 	w := open(b)
 	w.latency(5 * time.Millisecond)
 	defer w.latency(0)
-	files := [][]byte{versionOf(b, "1.1.1"), versionOf(b, "1.1.2")}
-	c := w.start(b, options{})
-	w.burst(b, w.syncIndicators(incidents))
-	s := store.Open(filepath.Join(c.state, "plugins"))
-	client, err := admin.Dial(filepath.Join(c.state, admin.SocketName))
-	require.NoError(b, err)
-	const actions = 1500
-	var calm, exchanged []time.Duration
-	for b.Loop() {
-		calm = append(calm, w.gap(b, actions))
-		stop, ended := make(chan struct{}), make(chan error, 1)
-		go func() {
-			for n := 0; ; n++ {
-				select {
-				case <-stop:
-					ended <- nil
-					return
-				default:
-				}
-				use(b, s, fmt.Sprintf("1.1.%d", 1+n%2), files[n%2])
-				done, err := client.ReloadModules(b.Context())
-				for _, change := range done.Changes {
-					if change.Failed != "" {
-						err = errors.New(change.Failed)
-					}
-				}
-				if err != nil {
-					ended <- err
-					return
-				}
+	for _, which := range []struct {
+		name  string
+		swaps int // in a round
+	}{{"cached", 8}, {"cold", 1}} {
+		b.Run(which.name, func(b *testing.B) {
+			c := w.start(b, options{})
+			defer c.stop()
+			s := &swapper{b: b, store: store.Open(filepath.Join(c.state, "plugins")), cold: which.name == "cold"}
+			var err error
+			s.client, err = admin.Dial(filepath.Join(c.state, admin.SocketName))
+			require.NoError(b, err)
+			// The host has its modules, its window of requests is open, and a cached
+			// exchange finds what the ones before it have compiled.
+			w.burst(b, w.syncIndicators(4*incidents))
+			if !s.cold {
+				s.swap(2)
 			}
-		}()
-		exchanged = append(exchanged, w.gap(b, actions))
-		close(stop)
-		require.NoError(b, <-ended)
+			var ratios struct{ gap, longest, middle, rate []float64 }
+			var calmGap, swapGap, took []time.Duration
+			for b.Loop() {
+				begin := time.Now()
+				ended := make(chan struct{})
+				go func() {
+					defer close(ended)
+					s.swap(which.swaps)
+				}()
+				swapped := w.stream(b, func(int) bool {
+					select {
+					case <-ended:
+						return false
+					default:
+						return true
+					}
+				})
+				<-ended
+				took = append(took, time.Since(begin)/time.Duration(which.swaps))
+				require.NoError(b, s.err)
+				calm := w.stream(b, func(sent int) bool { return sent < len(swapped.times) })
+				ratio := func(a, b time.Duration) float64 { return float64(a) / float64(b) }
+				ratios.gap = append(ratios.gap, ratio(swapped.gap, calm.gap))
+				ratios.longest = append(ratios.longest, ratio(slices.Max(swapped.times), slices.Max(calm.times)))
+				ratios.middle = append(ratios.middle, ratio(median(swapped.times), median(calm.times)))
+				ratios.rate = append(ratios.rate, ratio(calm.took, swapped.took))
+				calmGap, swapGap = append(calmGap, calm.gap), append(swapGap, swapped.gap)
+			}
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(float64(median(took)), "exchange-ns")
+			b.ReportMetric(float64(median(calmGap)), "calm-gap-ns")
+			b.ReportMetric(float64(median(swapGap)), "swap-gap-ns")
+			b.ReportMetric(median(ratios.gap), "gap-swap/calm")
+			b.ReportMetric(median(ratios.longest), "longest-swap/calm")
+			b.ReportMetric(median(ratios.middle), "middle-swap/calm")
+			b.ReportMetric(median(ratios.rate), "rate-swap/calm")
+		})
 	}
-	c.stop()
-	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(float64(median(calm)), "calm-gap-ns")
-	b.ReportMetric(float64(median(exchanged)), "swap-gap-ns")
-	b.ReportMetric(float64(median(exchanged))/float64(median(calm)), "swap/calm")
 }
 
-// gap plays n actions, 16 of them at a time, and is the longest time between two
-// replies.
-func (w *world) gap(b *testing.B, n int) (longest time.Duration) {
+// swapper exchanges the module in a host that runs.
+type swapper struct {
+	b      *testing.B
+	store  *store.Store
+	client *admin.Client
+	cold   bool
+	done   int
+	err    error
+}
+
+// swap exchanges it n times, each time for a version that the host does not use.
+func (s *swapper) swap(n int) {
+	for range n {
+		s.done++
+		number := 1 + s.done%2
+		if s.cold {
+			number = s.done
+		}
+		file := versionOf(s.b, fmt.Sprintf("1.1.%d", number))
+		if s.cold {
+			// The name of a module is part of what is compiled.
+			name := fmt.Sprint(time.Now().UnixNano())
+			subsection := append([]byte{0, byte(len(name) + 1), byte(len(name))}, name...)
+			if file, s.err = modulefile.WithSection(file, "name", subsection); s.err != nil {
+				return
+			}
+		}
+		use(s.b, s.store, fmt.Sprintf("1.1.%d", number), file)
+		told, err := s.client.ReloadModules(s.b.Context())
+		for _, change := range told.Changes {
+			if change.Failed != "" {
+				err = errors.New(change.Failed)
+			}
+		}
+		if err == nil && len(told.Changes) != 1 {
+			err = fmt.Errorf("%d modules were exchanged, want 1", len(told.Changes))
+		}
+		if s.err = err; err != nil {
+			return
+		}
+	}
+}
+
+// streamed is what a stream of actions took: each of them, all of them, and the
+// longest time between two replies.
+type streamed struct {
+	times     []time.Duration
+	took, gap time.Duration
+}
+
+// stream plays actions, 16 of them at a time, while there are to be more.
+func (w *world) stream(b *testing.B, more func(sent int) bool) (all streamed) {
+	const together = 16
 	ctx, cancel := context.WithTimeout(b.Context(), 2*time.Minute)
 	defer cancel()
-	messages := w.syncIndicators(n)
-	publish := func(m resilienttest.Message) { w.broker.Publish(m.Queue, m.Headers, m.Body) }
-	for _, m := range messages[:16] {
-		publish(m)
+	begin, sent, began := time.Now(), 0, map[string]time.Time{}
+	send := func() {
+		m := w.soar.ActionMessage("ThreatQ: Sync Indicator", resilienttest.ActionOptions{ArtifactID: w.artifacts[sent%incidents]})
+		began[m.Headers["correlation-id"]] = time.Now()
+		w.broker.Publish(m.Queue, m.Headers, m.Body)
+		sent++
 	}
-	var last time.Time
-	for i := range n {
+	for sent < together {
+		send()
+	}
+	last := begin
+	for len(all.times) < sent {
 		m, err := w.broker.Receive(ctx, fmt.Sprintf("acks.%d.%s", w.soar.OrgID(), resilienttest.Destination))
 		require.NoError(b, err)
 		require.Contains(b, string(m.Body), `"message_type":0`)
 		now := time.Now()
-		if i > 0 {
-			longest = max(longest, now.Sub(last))
+		all.times = append(all.times, now.Sub(began[m.Headers["correlation-id"]]))
+		if len(all.times) > 1 {
+			all.gap = max(all.gap, now.Sub(last))
 		}
-		last = now
-		if i+16 < n {
-			publish(messages[i+16])
+		if last = now; more(sent) {
+			send()
 		}
 	}
-	return longest
+	all.took = time.Since(begin) / time.Duration(sent)
+	return all
 }
 
 // childIdle makes the process load all modules and let go of them.

@@ -59,6 +59,9 @@ type Options struct {
 	// Trial looks at a module that a reload found, after it was loaded; nil for
 	// no more than that.
 	Trial func(context.Context, Candidate) error
+	// Told is what the host says that runs on the store: what it has in use is what is
+	// shown, and found, where its file is there; nil when none runs.
+	Told []Status
 	// Idle is how long a module stays loaded that no action wants; 0 = 10 minutes.
 	Idle   time.Duration
 	Logger *slog.Logger
@@ -223,6 +226,18 @@ func (v view) Names(kind string) (names []string) {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// Untried says that a file is in use that no host has tried yet, and no box of this
+// catalog: whether it can be used is not known.
+func (c *Catalog) Untried() bool {
+	if c.o.Box != nil || c.o.Store == nil {
+		return false
+	}
+	used := c.o.Store.Good()
+	return slices.ContainsFunc(c.Modules(), func(m *Module) bool {
+		return m.from.kind != built && m.from.digest != used[m.manifest.Name].Digest
+	})
 }
 
 // Modules are those in use: built-in ones in the order of their file names,

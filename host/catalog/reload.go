@@ -55,6 +55,10 @@ func (c *Catalog) Reload(ctx context.Context) ([]Change, error) {
 		all = append(all, files...)
 	}
 	r := &round{catalog: c, old: old, first: len(old.modules) == 0 && len(old.status) == 0, state: state, good: used, candidates: byName(all), made: map[*candidate]*Module{}}
+	r.told = map[string]Status{}
+	for _, s := range c.o.Told {
+		r.told[s.Name] = s
+	}
 	for _, candidates := range r.candidates {
 		best := candidates[0]
 		best.look()
@@ -90,7 +94,9 @@ type round struct {
 	state      *store.State
 	good       map[string]store.Good
 	candidates map[string][]*candidate
-	changes    []Change
+	// told is what the host that runs says, by name.
+	told    map[string]Status
+	changes []Change
 	// loaded are the modules that were loaded for this round.
 	loaded []*Module
 	// made are those that can be used, by their candidates.
@@ -155,6 +161,10 @@ func (r *round) table(ctx context.Context, all []*candidate) (*table, error) {
 				}
 				continue
 			}
+			if s, ok := r.told[name]; ok {
+				chosen[name] = r.follow(t, s)
+				continue
+			}
 			chosen[name] = r.choose(ctx, t, name)
 			if chosen[name] == nil && r.first && r.candidates[name][0].kind == built {
 				return nil, r.changes[len(r.changes)-1].Err
@@ -184,6 +194,9 @@ func (r *round) table(ctx context.Context, all []*candidate) (*table, error) {
 }
 
 func (r *round) disabled(name string) bool {
+	if s, ok := r.told[name]; ok {
+		return s.State == Disabled
+	}
 	entry := r.state.Modules[name]
 	return entry != nil && entry.Disabled
 }
@@ -226,6 +239,25 @@ func (r *round) choose(ctx context.Context, t *table, name string) *Module {
 			if m := r.lastGood(ctx, t, name); m != nil {
 				return m
 			}
+		}
+	}
+	return nil
+}
+
+// follow takes the file that the host that runs has in use, or none where it has
+// none or the file is gone.
+func (r *round) follow(t *table, s Status) *Module {
+	for _, c := range r.candidates[s.Name] {
+		c.look()
+		if !s.InUse || c.unfit != nil || c.digest != s.Digest {
+			continue
+		}
+		permits, err := manifest.NewPermits(c.manifest.Calls)
+		if err != nil {
+			continue
+		}
+		if m := newModule(r.catalog.o, c, permits); t.add(m) == nil {
+			return m
 		}
 	}
 	return nil
@@ -348,6 +380,10 @@ func (r *round) status(name string, used *Module) Status {
 		s.describe(used.from)
 	} else {
 		s.describe(best)
+	}
+	if told, ok := r.told[name]; ok {
+		told.Manifest = s.Manifest
+		return told
 	}
 	switch {
 	case r.disabled(name):

@@ -279,3 +279,51 @@ func TestNothingStaysLoadedOfWhatWasExchanged(t *testing.T) {
 	group.Wait()
 	require.Eventually(t, func() bool { return box.Loaded() == 0 }, time.Minute, time.Millisecond)
 }
+
+// TestALookFollowsTheHostThatRuns: what is shown is what it has, whatever lies in
+// the folder, and how it stands with that.
+func TestALookFollowsTheHostThatRuns(t *testing.T) {
+	l := newLive(t, func(_ context.Context, c catalog.Candidate) error { return refusing("1.2.0")(c) })
+	l.install("one", "1.1.0", "", version(t, "one", "1.1.0"))
+	_, failed := l.reload()
+	require.Empty(t, failed)
+	l.install("one", "1.2.0", "", version(t, "one", "1.2.0"))
+	_, failed = l.reload()
+	require.NotEmpty(t, failed)
+	l.install("two", "1.1.0", "", version(t, "two", "1.1.0")) // at which the host has not looked yet
+
+	look := func(told []catalog.Status) *live {
+		c, err := catalog.Open(t.Context(), catalog.Options{Store: l.store, Told: told,
+			Builtin: fstest.MapFS{"one.wasm": {Data: version(t, "one", "1.0.0")}, "two.wasm": {Data: version(t, "two", "1.0.0")}}})
+		require.NoError(t, err)
+		return &live{c, t, l.store}
+	}
+	blind := look(nil)
+	assert.Equal(t, "1.2.0", blind.uses("one"), "the best by its manifest")
+	assert.True(t, blind.Untried())
+
+	told := l.Status()
+	for n := range told {
+		if told[n].Name == "two" {
+			told[n].State, told[n].Reason = catalog.Quarantined, "it kept failing"
+		}
+	}
+	seen := look(told)
+	assert.Equal(t, "1.1.0", seen.uses("one"))
+	assert.Equal(t, "1.0.0", seen.uses("two"))
+	for name, want := range map[string]catalog.State{"one": catalog.Failed, "two": catalog.Quarantined} {
+		state, reason := seen.stands(name)
+		assert.Equal(t, want, state)
+		assert.NotEmpty(t, reason)
+	}
+	for _, s := range seen.Status() {
+		assert.NotNil(t, s.Manifest, "with its rules")
+	}
+
+	require.NoError(t, l.store.Change(func(s *store.State) error { s.Modules["one"].Disabled = true; return nil }))
+	l.reload()
+	seen = look(l.Status())
+	assert.Equal(t, "", seen.uses("one"))
+	state, _ := seen.stands("one")
+	assert.Equal(t, catalog.Disabled, state)
+}

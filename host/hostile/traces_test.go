@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"path"
 	"runtime"
 	"runtime/metrics"
 	"strings"
@@ -19,6 +20,8 @@ import (
 
 	"fn-threatq/abi"
 	"fn-threatq/host/effect"
+	"fn-threatq/host/resilient"
+	"fn-threatq/host/resilient/resilienttest"
 	"fn-threatq/host/rest"
 	"fn-threatq/testdata/guests/guestbuild"
 )
@@ -110,6 +113,47 @@ func TestAFloodOfLogLinesIsCutAndCounted(t *testing.T) {
 	require.Zero(t, w.play("floodlog").Type, "it harms nobody")
 	assert.Less(t, len(w.log.String()), 20_000)
 	assert.Contains(t, w.log.String(), "more bytes)")
+}
+
+// TestNoCallLeavesTheOrganization gives guests all of SOAR that a manifest can
+// name, and the host's own client: whatever they ask for is asked of their
+// organization, or of nobody.
+func TestNoCallLeavesTheOrganization(t *testing.T) {
+	server := resilienttest.New(resilienttest.Options{})
+	t.Cleanup(server.Close)
+	base, err := url.Parse(server.URL())
+	require.NoError(t, err)
+	client := resilient.New(resilient.Options{Base: base, TLS: server.Authority().ClientConfig(), Org: resilienttest.DefaultOrg,
+		APIKeyID: resilienttest.DefaultAPIKeyID, APIKeySecret: func() string { return resilienttest.DefaultAPIKeySecret }})
+	t.Cleanup(func() { require.NoError(t, client.Close(context.Background())) })
+	_, err = client.Connect(t.Context())
+	require.NoError(t, err)
+	logins := len(server.Requests())
+
+	paths := []string{"/rest/orgs/202/incidents/1", "/orgs/202/incidents/1", "/rest/session", "/rest/orgs", "/../202/incidents/1", "/incidents/../../202/incidents/1",
+		"/incidents/../../../session", "/%2e%2e/202/incidents/1", "/..%2f202/incidents/1", `/..\202/incidents/1`, "/..;/202/incidents/1", "//202/incidents/1", "/.", "/"}
+	files := map[string][]byte{}
+	for n, path := range paths {
+		name := fmt.Sprintf("broad-%d", n)
+		broad := strings.Replace(manifest(name, `{}`), "/incidents/{rest...}", "/{rest...}", 1)
+		files[name] = guestbuild.WithManifest(t, guestbuild.Tiny{Data: call("resilient", "GET", path, ""), Input: i32(1 << 20), Pages: []byte{0, 20}}.Code(), broad)
+	}
+	w, err := open(t, files)
+	require.NoError(t, err)
+	w.soar = client
+	for name := range files {
+		assert.Equal(t, 1, w.play(name).Type)
+	}
+	assert.Len(t, server.Requests()[logins:], 4, "those that are plain names in the organization; the others were refused")
+	for _, path := range paths {
+		// The client does not hang on what was checked before.
+		_, err = client.Do(t.Context(), rest.Request{Method: "PATCH", Path: path})
+		assert.Error(t, err, path)
+	}
+	for _, r := range server.Requests()[logins:] {
+		assert.Regexp(t, `^/rest/orgs/201/`, r.Path)
+		assert.Regexp(t, `^/rest/orgs/201/`, path.Clean(r.Path)+"/", r.Path)
+	}
 }
 
 // evil is a text that would end a header, where a header is written.

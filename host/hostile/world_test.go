@@ -69,10 +69,11 @@ func code(t testing.TB, limits string, g guestbuild.Tiny) []byte {
 }
 
 // says is a guest that gives this answer to every turn.
-func says(t testing.TB, answer string) []byte {
+func says(t testing.TB, answer string) []byte { return saysWith(t, `{}`, answer) }
+
+func saysWith(t testing.TB, limits, answer string) []byte {
 	// The input goes behind the answer, however long that is.
-	behind := append([]byte{guestbuild.OpI32}, guestbuild.Signed(1<<20)...)
-	return code(t, `{}`, guestbuild.Tiny{Data: answer, Input: behind, Pages: []byte{0, 20}})
+	return code(t, limits, guestbuild.Tiny{Data: answer, Input: i32(1 << 20), Pages: []byte{0, 20}})
 }
 
 // good behaves well.
@@ -87,6 +88,8 @@ type world struct {
 	flow    *flow.Flow
 	log     *lockedBuffer
 	sent    atomic.Int64
+	// soar takes the place of the stub, when there is one.
+	soar effect.Client
 
 	mu       sync.Mutex
 	requests []rest.Request
@@ -115,7 +118,7 @@ func open(t testing.TB, files map[string][]byte) (*world, error) {
 	}
 	w.flow = flow.New(flow.Options{
 		Modules: w.catalog, Directory: titles, Ledger: ledger.NewMemory(), Site: abi.Site{OrgID: 201, OrgName: "Example Org"},
-		Performer: effect.New(effect.Options{Clients: map[string]effect.Client{abi.ThreatQ: w, abi.Resilient: w}, TempDir: t.TempDir()}),
+		Performer: effect.New(effect.Options{Clients: map[string]effect.Client{abi.ThreatQ: w, abi.Resilient: toSOAR{w}}, TempDir: t.TempDir()}),
 		Logger:    log,
 	})
 	t.Cleanup(func() { require.NoError(t, w.flow.Drain(context.Background())) })
@@ -134,6 +137,16 @@ func (w *world) Do(_ context.Context, r rest.Request) (*rest.Response, error) {
 		return &rest.Response{Status: 200}, nil
 	}
 	return &rest.Response{Status: 200, Body: []byte(`{"data":[]}`)}, nil
+}
+
+// toSOAR is the client for calls to SOAR.
+type toSOAR struct{ *world }
+
+func (s toSOAR) Do(ctx context.Context, r rest.Request) (*rest.Response, error) {
+	if s.soar == nil {
+		return s.world.Do(ctx, r)
+	}
+	return s.soar.Do(ctx, r)
 }
 
 // reached are the requests so far.

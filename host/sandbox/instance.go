@@ -99,13 +99,18 @@ func (i *instance) place(data []wasmbin.Data) *Error {
 	return nil
 }
 
+// arm gives the context for a run of the guest's code, and what ends the run.
+func (i *instance) arm(parent context.Context, b budget) (context.Context, func() spent) {
+	return i.code.meter.arm(context.WithValue(parent, surroundingsKey{}, &i.env), i, b)
+}
+
 // initialize brings a new instance to life as a WASI reactor.
 func (i *instance) initialize(parent context.Context) *Error {
 	what := "its start function"
 	if err := parent.Err(); err != nil {
 		return i.failure(parent, what, startBudget, spent{}, err)
 	}
-	ctx, done := i.code.meter.arm(parent, i, startBudget)
+	ctx, done := i.arm(parent, startBudget)
 	var err error
 	if i.code.start {
 		_, err = i.module.ExportedFunction(startExport).Call(ctx)
@@ -163,7 +168,7 @@ func (i *instance) turn(parent context.Context, input []byte) ([]byte, *Error) {
 	if err := parent.Err(); err != nil {
 		return nil, i.failure(parent, abi.ExportTurn, may, spent{}, err)
 	}
-	ctx, done := i.code.meter.arm(parent, i, may)
+	ctx, done := i.arm(parent, may)
 	answer, during, err := i.exchange(ctx, input)
 	used := done()
 	i.used = used.fuel

@@ -208,7 +208,11 @@ func (m *Module) compile(ctx context.Context, b *wasmbin.Module) error {
 // compile empties a damaged cache and tries again: a file cut short by a full
 // disk must not keep a module from starting for ever.
 func (s *Sandbox) compile(ctx context.Context, rewritten []byte) (wazero.CompiledModule, error) {
-	ctx = experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0))
+	workers := runtime.GOMAXPROCS(0)
+	if len(s.slots) > 0 {
+		workers = max(1, workers/2) // turns are being played: they keep the other half
+	}
+	ctx = experimental.WithCompilationWorkers(ctx, workers)
 	defer s.compiling.enter(rewritten)()
 	compiled, err := s.runtime.CompileModule(ctx, rewritten)
 	if err == nil || s.options.CacheDir == "" || !strings.Contains(err.Error(), "compilationcache:") {

@@ -1,6 +1,10 @@
 package kit
 
-import "iter"
+import (
+	"iter"
+
+	"fn-threatq/abi/guest"
+)
 
 // Together runs strands side by side and returns when all have ended. Each is
 // straight-line code; where one waits for a call the next goes on, so that the
@@ -52,6 +56,7 @@ type abandoned struct{}
 
 func (k *Kit) newStrand(run func()) strand {
 	next, stop := iter.Pull(func(yield func(struct{}) bool) {
+		guest.Room()
 		left := false
 		defer func() {
 			if left {

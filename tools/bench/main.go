@@ -39,7 +39,8 @@ var runs = []struct{ pattern, count string }{
 	{"BenchmarkSwap/nothing", "5x"},
 	{"BenchmarkSwap/cached", "7x"},
 	{"BenchmarkSwap/cold", "2x"},
-	{"BenchmarkSwapStall", "2x"},
+	{"BenchmarkSwapStall/cached", "8x"},
+	{"BenchmarkSwapStall/cold", "5x"},
 	{"BenchmarkHistorical", "1x"},
 }
 

@@ -58,9 +58,18 @@ var rows = []row{
 	{what: "exchange of a module, warm cache", benchmark: "Swap/cached", unit: "swap-ns"},
 	{what: "exchange of a module, cold cache", benchmark: "Swap/cold", unit: "swap-ns"},
 	{what: "  a look that finds nothing changed", benchmark: "Swap/nothing", unit: "swap-ns"},
-	{what: "longest gap between replies, a module exchanged all the time / never", benchmark: "SwapStall", unit: "swap/calm"},
-	{what: "  the gap with exchanges", benchmark: "SwapStall", unit: "swap-gap-ns"},
-	{what: "  the gap without", benchmark: "SwapStall", unit: "calm-gap-ns"},
+	{what: "longest gap between replies, a module exchanged all the time / never", benchmark: "SwapStall/cached", unit: "gap-swap/calm"},
+	{what: "  the gap with exchanges", benchmark: "SwapStall/cached", unit: "swap-gap-ns"},
+	{what: "  the gap without", benchmark: "SwapStall/cached", unit: "calm-gap-ns"},
+	{what: "  the longest time of an action", benchmark: "SwapStall/cached", unit: "longest-swap/calm"},
+	{what: "  the median time of an action", benchmark: "SwapStall/cached", unit: "middle-swap/calm"},
+	{what: "  actions in a second", benchmark: "SwapStall/cached", unit: "rate-swap/calm"},
+	{what: "  one exchange beside the actions", benchmark: "SwapStall/cached", unit: "exchange-ns"},
+	{what: "longest gap between replies, beside a compilation / never", benchmark: "SwapStall/cold", unit: "gap-swap/calm"},
+	{what: "  the longest time of an action", benchmark: "SwapStall/cold", unit: "longest-swap/calm"},
+	{what: "  the median time of an action", benchmark: "SwapStall/cold", unit: "middle-swap/calm"},
+	{what: "  actions in a second", benchmark: "SwapStall/cold", unit: "rate-swap/calm"},
+	{what: "  one exchange beside the actions", benchmark: "SwapStall/cold", unit: "exchange-ns"},
 	{what: "historical sync of 5,000 incidents", benchmark: "Historical", unit: "incidents/s"},
 	{what: "  resident after 500 of them", benchmark: "Historical", unit: "after-500-MB"},
 	{what: "  resident after all", benchmark: "Historical", unit: "after-5000-MB"},
@@ -125,7 +134,7 @@ func show(value float64, unit string) string {
 		return fmt.Sprintf("%.1f MB", value)
 	case unit == "actions/s" || unit == "incidents/s":
 		return fmt.Sprintf("%.0f /s", value)
-	case strings.Contains(unit, "/native"), unit == "swap/calm":
+	case strings.Contains(unit, "/native"), strings.HasSuffix(unit, "swap/calm"):
 		return fmt.Sprintf("%.2f ×", value)
 	case value < ms:
 		return fmt.Sprintf("%.0f µs", value/1000)

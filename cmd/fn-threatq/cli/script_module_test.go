@@ -15,7 +15,7 @@ import (
 )
 
 // moduleCommand makes a hand-made module, which fails whatever it is asked for.
-func moduleCommand(s *testscript.TestScript, _ bool, args []string) {
+func moduleCommand(s *testscript.TestScript, bad bool, args []string) {
 	if len(args) < 3 {
 		s.Fatalf("usage: module FILE NAME VERSION [CALL…]")
 	}
@@ -25,8 +25,11 @@ func moduleCommand(s *testscript.TestScript, _ bool, args []string) {
 	})
 	s.Check(err)
 	const answer = `{"fail":{"code":"input","message":"Not this time."}}`
-	code := guestbuild.Tiny{Turn: guestbuild.Answer(0, uint32(len(answer))), Data: answer}.Code()
-	file, err := modulefile.WithSection(code, abi.SectionManifest, about)
+	guest := guestbuild.Tiny{Turn: guestbuild.Answer(0, uint32(len(answer))), Data: answer}
+	if bad {
+		guest.Imports, guest.Imported = [][]byte{guestbuild.ImportFunction("env", "http_get", 0)}, 1
+	}
+	file, err := modulefile.WithSection(guest.Code(), abi.SectionManifest, about)
 	s.Check(err)
 	s.Check(os.WriteFile(s.MkAbs(args[0]), file, 0o644))
 }

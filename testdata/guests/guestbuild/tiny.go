@@ -2,6 +2,7 @@ package guestbuild
 
 import (
 	"encoding/binary"
+	"slices"
 	"testing"
 )
 
@@ -15,6 +16,7 @@ type Tiny struct {
 	Input    []byte         // code of ftq1_input
 	Turn     []byte         // code of ftq1_turn
 	Init     []byte         // code of _initialize
+	Locals   []byte         // declarations of ftq1_turn
 	Pages    []byte         // limits of the memory
 	Globals  [][]byte
 	Start    bool              // makes _initialize the start function instead
@@ -79,12 +81,16 @@ func (g Tiny) Code() []byte {
 	for i, t := range g.Types {
 		types[i] = t
 	}
-	or := func(code, fallback []byte) []byte {
+	if g.Locals == nil {
+		g.Locals = []byte{0}
+	}
+	or := func(locals, code, fallback []byte) []byte {
 		if code == nil {
 			code = fallback
 		}
-		return sized(append(append([]byte{0}, code...), OpEnd))
+		return sized(append(append(slices.Clone(locals), code...), OpEnd))
 	}
+	none := []byte{0}
 	if g.Data == "" {
 		g.Data = `"0123456789"`
 	}
@@ -125,7 +131,7 @@ func (g Tiny) Code() []byte {
 		section(8, []byte{g.Imported + 2})
 	}
 	section(9, g.Elements)
-	section(10, vector(or(g.Input, []byte{OpI32, 0x80, 0x08}), or(g.Turn, Answer(0, uint32(len(g.Data)))), or(g.Init, nil)))
+	section(10, vector(or(none, g.Input, []byte{OpI32, 0x80, 0x08}), or(g.Locals, g.Turn, Answer(0, uint32(len(g.Data)))), or(none, g.Init, nil)))
 	section(11, vector(append([]byte{0, OpI32, 0, OpEnd}, sized([]byte(g.Data))...)))
 	return m
 }

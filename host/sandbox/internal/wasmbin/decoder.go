@@ -13,6 +13,7 @@ import (
 type decoder struct {
 	hidden   string
 	segments bool // memory.init or data.drop was seen
+	locals   uint64
 }
 
 var errTruncated = errors.New("its code is malformed: it ends within an instruction, has no end, or holds an opcode in an unusual form")
@@ -20,7 +21,7 @@ var errTruncated = errors.New("its code is malformed: it ends within an instruct
 // function reads the locals and the body of a function to the last byte.
 func (d *decoder) function(r *reader) error {
 	for range r.count() {
-		r.u32()
+		d.locals += uint64(r.u32())
 		r.u8()
 		if r.failed {
 			return errTruncated

@@ -294,6 +294,41 @@ func TestWorkIsCharged(t *testing.T) {
 	assert.InDelta(t, 2000, used(1, taken)-used(0, taken), 2, "a long branch is charged when it is taken")
 }
 
+// TestALengthIsNeverNegative: lengths near 2^32 are charged as what they are, and
+// not as less than nothing, whether the instruction traps or is refused.
+func TestALengthIsNeverNegative(t *testing.T) {
+	m := newMachine(t, wazero.NewRuntimeConfigCompiler())
+	m.budget, m.slice = 1e12, 1e12
+	for name, c := range map[string]struct {
+		code   func(length []byte) []byte
+		shift  int // units for a length: 1 for so many
+		traps  bool
+		atOnce bool // is charged for the whole, though nothing is done
+	}{
+		"memory.fill":           {func(l []byte) []byte { return slices.Concat(i32(2), i32(7), l, []byte{0xfc, 11, 0, 0x41, 1}) }, 4, true, true},
+		"memory.fill from 0":    {func(l []byte) []byte { return slices.Concat(i32(0), i32(7), l, []byte{0xfc, 11, 0, 0x41, 1}) }, 4, true, false},
+		"memory.copy":           {func(l []byte) []byte { return slices.Concat(i32(1), i32(2), l, []byte{0xfc, 10, 0, 0, 0x41, 1}) }, 4, true, true},
+		"memory.copy down to 0": {func(l []byte) []byte { return slices.Concat(i32(0), i32(2), l, []byte{0xfc, 10, 0, 0, 0x41, 1}) }, 4, true, true},
+		"memory.init":           {func(l []byte) []byte { return slices.Concat(i32(1), i32(2), l, []byte{0xfc, 8, 0, 0, 0x41, 1}) }, 4, true, true},
+		"table.fill":            {func(l []byte) []byte { return slices.Concat(i32(0), []byte{0xd2, 2}, l, []byte{0xfc, 17, 0, 0x41, 1}) }, 0, true, true},
+		"table.copy":            {func(l []byte) []byte { return slices.Concat(i32(0), i32(0), l, []byte{0xfc, 14, 0, 0, 0x41, 1}) }, 0, true, true},
+		"table.init":            {func(l []byte) []byte { return slices.Concat(i32(0), i32(0), l, []byte{0xfc, 12, 1, 0, 0x41, 1}) }, 0, true, true},
+		"table.grow":            {func(l []byte) []byte { return slices.Concat([]byte{0xd2, 2}, l, []byte{0xfc, 15, 0}) }, 0, false, false},
+		"memory.grow":           {func(l []byte) []byte { return slices.Concat(l, []byte{0x40, 0}) }, 0, false, false},
+	} {
+		for _, length := range []int64{-1, -2, -1 << 31, 1<<31 - 1} {
+			_, metered := both(t, world(c.code(i32(length))))
+			seen, used := m.play(t, metered, arguments[:1])
+			least := int64(1)
+			if wraps := length > -3 && length < 0; c.atOnce && (wraps || c.shift == 0) {
+				least = int64(uint32(length)) >> c.shift
+			}
+			assert.GreaterOrEqual(t, used, least, "%s of %d", name, uint32(length))
+			assert.Equal(t, c.traps, seen.Trap != "", "%s of %d: %s", name, uint32(length), seen.Trap)
+		}
+	}
+}
+
 func TestNoWorkIsDoneForNothing(t *testing.T) {
 	m := newMachine(t, wazero.NewRuntimeConfigCompiler())
 	m.budget, m.slice = 1000, 100
@@ -447,9 +482,11 @@ func FuzzMetered(f *testing.F) {
 		if run == nil {
 			return
 		}
-		if _, err := m.runtime.InstantiateModule(ctx, compiled, wazero.NewModuleConfig().WithName("")); err != nil {
+		tried, err := m.runtime.InstantiateModule(ctx, compiled, wazero.NewModuleConfig().WithName(""))
+		if err != nil {
 			return // an element segment outside its table
 		}
+		require.NoError(t, tried.Close(ctx))
 		arguments := [][]uint64{make([]uint64, len(run.ParamTypes())), make([]uint64, len(run.ParamTypes()))}
 		for n := range arguments[1] {
 			arguments[1][n] = 3

@@ -249,7 +249,16 @@ func (m *Module) readExports(r *reader) error {
 	return nil
 }
 
+// A compiler keeps something for each local of a function, of which six bytes can
+// declare four billion. The first bound is that of browsers; the second is for all
+// functions together.
+const (
+	maxLocals    = 50_000
+	maxAllLocals = 1 << 22
+)
+
 func (m *Module) readCode(r *reader) error {
+	all := uint64(0)
 	for n := range r.count() {
 		body := &reader{b: r.take(r.u32())}
 		if r.failed {
@@ -263,6 +272,9 @@ func (m *Module) readCode(r *reader) error {
 				return opcode
 			}
 			return fmt.Errorf("module file: function %d: %w", n, err)
+		}
+		if all += d.locals; d.locals > maxLocals || all > maxAllLocals {
+			return fmt.Errorf("module file: function %d has %d locals, all up to it %d; %d and %d are the most", n, d.locals, all, maxLocals, maxAllLocals)
 		}
 		if m.HiddenState == "" {
 			m.HiddenState = d.hidden

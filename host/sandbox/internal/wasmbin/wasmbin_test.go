@@ -1,7 +1,9 @@
 package wasmbin_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -199,6 +201,25 @@ func TestRewriteTakesTheDataOut(t *testing.T) {
 	}
 }
 
+// TestLocalsAreBounded: the compiler would make room for each of them.
+func TestLocalsAreBounded(t *testing.T) {
+	functions := func(n int, locals ...byte) []byte {
+		types := bytes.Repeat([]byte{0}, n)
+		body := append(append([]byte{byte(len(locals) + 3), 1}, locals...), 0x7f, 0x0b)
+		count := binary.AppendUvarint(nil, uint64(n))
+		return module(section(1, 1, 0x60, 0, 0), section(3, append(count, types...)...), section(10, append(count, bytes.Repeat(body, n)...)...))
+	}
+	most := []byte{0xd0, 0x86, 0x03} // 50,000
+	_, err := wasmbin.Parse(functions(83, most...))
+	require.NoError(t, err)
+	_, err = wasmbin.Parse(functions(84, most...))
+	assert.ErrorContains(t, err, "function 83 has 50000 locals, all up to it 4200000")
+	_, err = wasmbin.Parse(functions(1, 0xd1, 0x86, 0x03))
+	assert.ErrorContains(t, err, "function 0 has 50001 locals")
+	_, err = wasmbin.Parse(functions(1, 0xff, 0xff, 0xff, 0xff, 0x0f))
+	assert.ErrorContains(t, err, "function 0 has 4294967295 locals")
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add(module())
 	f.Add(module(section(1, 1, 0x60, 0, 0), section(3, 1, 0), section(7, 1, 1, 'a', 0, 0), section(8, 0), function(0x41, 7, 0x1a)))
@@ -208,12 +229,12 @@ func FuzzParse(f *testing.F) {
 	r := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter().WithCoreFeatures(api.CoreFeaturesV2))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		m, err := wasmbin.Parse(file)
+		if err != nil {
+			return // and no compiler sees it: a forged length makes it fill the machine
+		}
 		compiled, refused := r.CompileModule(ctx, file)
 		if refused == nil {
 			defer compiled.Close(ctx)
-		}
-		if err != nil {
-			return
 		}
 		rewritten, err := m.Rewrite(nil)
 		require.NoError(t, err)
