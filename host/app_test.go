@@ -83,7 +83,7 @@ func TestMaxBlob(t *testing.T) {
 
 // modules is one rule that nobody calls.
 func modules(t *testing.T) fs.FS {
-	return fstest.MapFS{"echo.wasm": {Data: guestbuild.Module(t, "echo")}}
+	return fstest.MapFS{"tiny.wasm": {Data: guestbuild.Tiny{}.File(t)}}
 }
 
 // site is a SOAR, its broker, and a ThreatQ.
