@@ -19,6 +19,7 @@ import (
 
 	"fn-threatq/abi"
 	"fn-threatq/host/catalog"
+	"fn-threatq/host/internal/testrun"
 	"fn-threatq/host/sandbox"
 	"fn-threatq/testdata/guests/guestbuild"
 	"fn-threatq/tools/buildplugins/build"
@@ -28,33 +29,13 @@ func load(t *testing.T, files fs.FS) (*catalog.Catalog, error) {
 	t.Helper()
 	// No limit but that of the test run: under the race detector compiling is slow.
 	ctx := t.Context()
-	box, err := sandbox.New(ctx, sandbox.Options{CacheDir: cache(t)})
+	box, err := sandbox.New(ctx, sandbox.Options{CacheDir: testrun.Modules()})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, box.Close(context.Background())) })
 	return catalog.Load(box, files)
 }
 
-var cacheDir string
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	_ = os.RemoveAll(cacheDir)
-	os.Exit(code)
-}
-
-// cache keeps compiled modules for all tests: compiling is slow.
-func cache(t *testing.T) string {
-	t.Helper()
-	if shared := os.Getenv("FN_THREATQ_TEST_CACHE"); shared != "" {
-		return filepath.Join(shared, "fn-threatq", "modules")
-	}
-	if cacheDir == "" {
-		dir, err := os.MkdirTemp("", "fn-threatq-catalog-")
-		require.NoError(t, err)
-		cacheDir = dir
-	}
-	return cacheDir
-}
+func TestMain(m *testing.M) { testrun.Main(m) }
 
 // guest is a module of this name that handles rules and functions.
 func guest(t *testing.T, name, rules, functions string) *fstest.MapFile {

@@ -20,6 +20,7 @@ import (
 	"fn-threatq/abi"
 	"fn-threatq/host/catalog"
 	"fn-threatq/host/flow"
+	"fn-threatq/host/internal/testrun"
 	"fn-threatq/host/sandbox"
 	"fn-threatq/host/store"
 	"fn-threatq/testdata/guests/guestbuild"
@@ -40,7 +41,7 @@ type live struct {
 
 func newLive(t *testing.T, trial func(context.Context, catalog.Candidate) error) *live {
 	t.Helper()
-	box, err := sandbox.New(t.Context(), sandbox.Options{CacheDir: cache(t)})
+	box, err := sandbox.New(t.Context(), sandbox.Options{CacheDir: testrun.Modules()})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, box.Close(context.Background())) })
 	s := store.Open(t.TempDir())
@@ -192,7 +193,7 @@ func TestModuleThatCannotBeUsedChangesNothing(t *testing.T) {
 
 func sharedBox(t *testing.T) *sandbox.Sandbox {
 	t.Helper()
-	box, err := sandbox.New(t.Context(), sandbox.Options{CacheDir: cache(t)})
+	box, err := sandbox.New(t.Context(), sandbox.Options{CacheDir: testrun.Modules()})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, box.Close(context.Background())) })
 	return box
