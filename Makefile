@@ -48,13 +48,15 @@ REQUIRE ?=
 examples: ## the example packs in Go, Rust, C and AssemblyScript, each checked: bin/examples
 	$(GO) run ./tools/examples $(REQUIRE)
 
+# Packages with files that only a build with the tag activemq has.
+ACTIVEMQ = $(sort $(dir $(shell grep -rlE '^//go:build.*activemq' --include=*.go .)))
 check: plugins ## format, vet, linter, tidy, generated files, import directions
 	@test -z "$$(gofmt -l .)" || { echo "not formatted (gofmt -w .):"; gofmt -l .; exit 1; }
 	$(GO) vet ./...
-	$(GO) vet -tags activemq ./...
+	$(GO) vet -tags activemq $(ACTIVEMQ)
 	GOOS=wasip1 GOARCH=wasm $(GO) vet $(addprefix ./,$(PLUGINS))
 	$(GO) tool staticcheck ./...
-	$(GO) tool staticcheck -tags activemq ./...
+	$(GO) tool staticcheck -tags activemq $(ACTIVEMQ)
 	$(GO) mod tidy -diff
 	$(GO) mod verify
 	$(GO) run ./tools/gendocs -check
