@@ -18,33 +18,19 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"fn-threatq/host/broker/brokertest"
 	"fn-threatq/host/catalog"
 	"fn-threatq/host/config"
 	"fn-threatq/host/internal/testcert"
+	"fn-threatq/host/internal/testrun"
 	"fn-threatq/host/resilient/resilienttest"
 	"fn-threatq/host/secret"
 	"fn-threatq/host/threatq/threatqtest"
 	"fn-threatq/testdata/guests/guestbuild"
 )
 
-// compiled keeps compiled modules for all tests: compiling is slow.
-var compiled string
-
-func TestMain(m *testing.M) {
-	own, err := os.MkdirTemp("", "fn-threatq-host-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	compiled = filepath.Join(cmp.Or(os.Getenv("FN_THREATQ_TEST_CACHE"), own), "fn-threatq")
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		_ = os.RemoveAll(own)
-		os.Exit(code)
-	}))
-}
+func TestMain(m *testing.M) { testrun.Main(m) }
 
 // parsed is a configuration without mistakes.
 func parsed(t *testing.T, text string, environ ...string) *config.Config {
@@ -83,7 +69,7 @@ func TestMaxBlob(t *testing.T) {
 
 // modules is one rule that nobody calls.
 func modules(t *testing.T) fs.FS {
-	return fstest.MapFS{"echo.wasm": {Data: guestbuild.Module(t, "echo")}}
+	return fstest.MapFS{"tiny.wasm": {Data: guestbuild.Tiny{}.File(t)}}
 }
 
 // site is a SOAR, its broker, and a ThreatQ.
@@ -151,7 +137,7 @@ func (s *site) config(t *testing.T) *config.Config {
 func (s *site) run(t *testing.T) (app *App, stop context.CancelFunc, ended chan error) {
 	t.Helper()
 	app, err := New(within(t), Options{
-		Config: s.config(t), Modules: modules(t), CacheDir: compiled, StateDir: cmp.Or(s.stateDir, t.TempDir()),
+		Config: s.config(t), Modules: modules(t), CacheDir: testrun.Cache(), StateDir: cmp.Or(s.stateDir, t.TempDir()),
 		Logger: slog.New(slog.NewTextHandler(&s.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	require.NoError(t, err)

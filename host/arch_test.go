@@ -79,7 +79,7 @@ var directions = []struct{ of, may, reason string }{
 	{`host/scenario`, `abi(/.*)?|host/(catalog|dialogue|effect|flow|rest|sandbox)`, "scenarios are played in the host's own way, but to no broker and no service"},
 	{`host/author/build`, `abi(/.*)?`, "a module file is made of sources and a manifest; nothing is run"},
 	{`host/author`, `abi(/.*)?|host/author/build|host/(sandbox|scenario)`, "authors have modules and scenarios, and no host yet"},
-	{`host/internal/testcert`, ``, "certificates for tests"},
+	{`host/internal/(testcert|testrun)`, ``, "certificates, caches and leaks of tests"},
 	{`host/.*/?[a-z]+test`, `host/internal/testcert`, "a simulator that shared code with what it tests would share its mistakes"},
 	{`cmd/[a-z-]+/cli`, `host|host/author/build|host/(author|config|dialogue|history|install|pack(/oci)?|provision|queue|scenario|secret|selftest)`, "a command parses its arguments and leaves the rest to the host"},
 	{`host/(e2e|benchmark|hostile)`, ``, "tests only"},
@@ -118,6 +118,7 @@ var libraries = []struct{ library, of, reason string }{
 	{`github.com/opencontainers/image-spec`, `host/pack/oci`, "registries are reached in one place"},
 	{`golang.org/x/term`, `host|cmd/[a-z-]+/cli|tools/.*`, "terminals belong to commands"},
 	{`golang.org/x/sync`, `host(/catalog|/sandbox)?|tools/.*`, "work side by side at the start"},
+	{`go.uber.org/goleak`, `host/internal/testrun`, "test support"},
 	{`github.com/stretchr/testify`, `plugins/kit/kittest|host/.*test`, "test support"},
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"fn-threatq/host/broker/brokertest"
 	"fn-threatq/host/config"
+	"fn-threatq/host/internal/testrun"
 	"fn-threatq/host/resilient/resilienttest"
 )
 
@@ -85,7 +86,7 @@ func (m *manager) beat(t *testing.T) {
 func TestServiceManagerIsToldOfTheState(t *testing.T) {
 	s, m := newSite(t, resilienttest.Options{}, brokertest.Options{}), newManager(t)
 	app, err := New(within(t), Options{
-		Config: s.config(t), Modules: modules(t), CacheDir: compiled, StateDir: t.TempDir(),
+		Config: s.config(t), Modules: modules(t), CacheDir: testrun.Cache(), StateDir: t.TempDir(),
 		Logger:   slog.New(slog.NewTextHandler(&s.logs, nil)),
 		Notifier: NewNotifier([]string{"NOTIFY_SOCKET=" + m.socket, "WATCHDOG_USEC=60000", "WATCHDOG_PID=" + fmt.Sprint(os.Getpid())}),
 	})
@@ -122,7 +123,7 @@ func TestServiceManagerIsToldOfTheState(t *testing.T) {
 func TestServiceManagerIsToldWhyTheStartTakesLong(t *testing.T) {
 	s, m := newSite(t, resilienttest.Options{}, brokertest.Options{}), newManager(t)
 	s.soar.Close()
-	app, err := New(within(t), Options{Config: s.config(t), Modules: modules(t), CacheDir: compiled, StateDir: t.TempDir(),
+	app, err := New(within(t), Options{Config: s.config(t), Modules: modules(t), CacheDir: testrun.Cache(), StateDir: t.TempDir(),
 		Notifier: NewNotifier([]string{"NOTIFY_SOCKET=" + m.socket})})
 	require.NoError(t, err)
 	ctx, stop := context.WithCancel(t.Context())

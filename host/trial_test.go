@@ -19,8 +19,8 @@ import (
 // be a later one than that which brought the module, after a rollback.
 func TestTrialOfPlaysTheScenariosOfTheModulesOwnVersion(t *testing.T) {
 	module := func(version string) []byte {
-		return guestbuild.WithManifest(t, guestbuild.Code(t, "echo"), `{"abi":1,"name":"sighting","version":"`+version+`","description":"d",`+
-			`"functions":[{"name":"sighting","title":"T","description":"d","inputs":[]}]}`)
+		return guestbuild.Tiny{Manifest: `{"abi":1,"name":"sighting","version":"` + version + `","description":"d",` +
+			`"functions":[{"name":"sighting","title":"T","description":"d","inputs":[]}]}`}.File(t)
 	}
 	dir := t.TempDir()
 	for name, text := range map[string]string{

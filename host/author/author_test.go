@@ -12,24 +12,10 @@ import (
 
 	"fn-threatq/host/author"
 	"fn-threatq/host/author/build"
+	"fn-threatq/host/internal/testrun"
 )
 
-// cache keeps compiled modules: compiling is what takes time here.
-var cache string
-
-func TestMain(m *testing.M) {
-	own, err := os.MkdirTemp("", "fn-threatq-author-")
-	if err != nil {
-		panic(err)
-	}
-	cache = own
-	if shared := os.Getenv("FN_THREATQ_TEST_CACHE"); shared != "" {
-		cache = filepath.Join(shared, "fn-threatq", "modules")
-	}
-	code := m.Run()
-	os.RemoveAll(own)
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { testrun.Main(m) }
 
 // newPlugin makes a plugin and its module.
 func newPlugin(t *testing.T) (dir, module string) {
@@ -44,7 +30,7 @@ func newPlugin(t *testing.T) (dir, module string) {
 
 func check(t *testing.T, module string) author.CheckReport {
 	t.Helper()
-	r, err := author.Check(t.Context(), author.CheckOptions{Module: module, CacheDir: cache})
+	r, err := author.Check(t.Context(), author.CheckOptions{Module: module, CacheDir: testrun.Modules()})
 	require.NoError(t, err)
 	return r
 }
@@ -121,9 +107,9 @@ func TestCheckTakesTheActionsOfScenarios(t *testing.T) {
 	assert.Equal(t, 6, check(t, module).Subjects)
 
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "scenarios", "other.txtar"), []byte("no action\n"), 0o600))
-	_, err := author.Check(t.Context(), author.CheckOptions{Module: module, CacheDir: cache})
+	_, err := author.Check(t.Context(), author.CheckOptions{Module: module, CacheDir: testrun.Modules()})
 	require.ErrorContains(t, err, "other.txtar:1: there is no section action.json")
-	_, err = author.Check(t.Context(), author.CheckOptions{Module: module, Scenarios: filepath.Join(dir, "gone"), CacheDir: cache})
+	_, err = author.Check(t.Context(), author.CheckOptions{Module: module, Scenarios: filepath.Join(dir, "gone"), CacheDir: testrun.Modules()})
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 

@@ -387,12 +387,15 @@ func contractNackMovesAway(t *testing.T, w world) {
 func contractHeartBeats(t *testing.T, w world) {
 	o := options(t, w)
 	o.HeartBeat = 4 * time.Second // ActiveMQ's beats come up to some two seconds late
+	if _, ours := w.(embedded); ours {
+		o.HeartBeat = 2 * time.Second
+	}
 	h := run(t, o)
 	h.state(t, true)
 	select {
 	case s := <-h.states:
 		require.Fail(t, "idle session lost", "%v", s.Reason)
-	case <-time.After(10 * time.Second):
+	case <-time.After(5 * o.HeartBeat / 2):
 	}
 	publish(t, soar(t, w), 1, []byte("{}"))
 	require.NoError(t, h.next(t).Ack(within(t)))

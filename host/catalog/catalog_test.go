@@ -2,9 +2,12 @@ package catalog_test
 
 import (
 	"context"
+	"encoding/binary"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +19,7 @@ import (
 
 	"fn-threatq/abi"
 	"fn-threatq/host/catalog"
+	"fn-threatq/host/internal/testrun"
 	"fn-threatq/host/sandbox"
 	"fn-threatq/testdata/guests/guestbuild"
 	"fn-threatq/tools/buildplugins/build"
@@ -25,33 +29,13 @@ func load(t *testing.T, files fs.FS) (*catalog.Catalog, error) {
 	t.Helper()
 	// No limit but that of the test run: under the race detector compiling is slow.
 	ctx := t.Context()
-	box, err := sandbox.New(ctx, sandbox.Options{CacheDir: cache(t)})
+	box, err := sandbox.New(ctx, sandbox.Options{CacheDir: testrun.Modules()})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, box.Close(context.Background())) })
 	return catalog.Load(box, files)
 }
 
-var cacheDir string
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	_ = os.RemoveAll(cacheDir)
-	os.Exit(code)
-}
-
-// cache keeps compiled modules for all tests: compiling is slow.
-func cache(t *testing.T) string {
-	t.Helper()
-	if shared := os.Getenv("FN_THREATQ_TEST_CACHE"); shared != "" {
-		return filepath.Join(shared, "fn-threatq", "modules")
-	}
-	if cacheDir == "" {
-		dir, err := os.MkdirTemp("", "fn-threatq-catalog-")
-		require.NoError(t, err)
-		cacheDir = dir
-	}
-	return cacheDir
-}
+func TestMain(m *testing.M) { testrun.Main(m) }
 
 // guest is a module of this name that handles rules and functions.
 func guest(t *testing.T, name, rules, functions string) *fstest.MapFile {
@@ -63,7 +47,7 @@ func guest(t *testing.T, name, rules, functions string) *fstest.MapFile {
 	if functions != "" {
 		text += `,"functions":[` + functions + `]`
 	}
-	return &fstest.MapFile{Data: guestbuild.WithManifest(t, guestbuild.Code(t, "echo"), text+"}")}
+	return &fstest.MapFile{Data: guestbuild.Tiny{Manifest: text + "}"}.File(t)}
 }
 
 func rule(title string) string {
@@ -90,7 +74,7 @@ func TestEachBrokenFileIsNamed(t *testing.T) {
 	_, err := load(t, fstest.MapFS{
 		"good.wasm":  guest(t, "good", rule("T: Good"), ""),
 		"text.wasm":  {Data: []byte("no module")},
-		"plain.wasm": {Data: guestbuild.Code(t, "echo")},
+		"plain.wasm": {Data: guestbuild.Tiny{}.Code()},
 	})
 	require.Error(t, err)
 	assert.ErrorContains(t, err, "module file text.wasm: ")
@@ -202,23 +186,31 @@ func TestFindAndNames(t *testing.T) {
 }
 
 func TestModulePlaysATurnWithItsPermits(t *testing.T) {
-	c, err := load(t, fstest.MapFS{"a.wasm": {Data: guestbuild.Module(t, "echo")}})
+	c, err := load(t, fstest.MapFS{"a.wasm": {Data: guestbuild.Tiny{Data: `{"calls":[]}`}.File(t)}})
 	require.NoError(t, err)
 	m := c.Modules()[0]
 	require.NotNil(t, m.Permits())
 	answer, log, err := m.Turn(t.Context(), []byte(`{"v":1,"turn":1,"rule":"x"}`), time.Now(), 1)
 	require.NoError(t, err)
-	assert.NotEmpty(t, answer)
+	assert.Equal(t, `{"calls":[]}`, string(answer))
 	assert.Empty(t, log)
 }
 
 func TestLogThatWasCutSaysHowMuch(t *testing.T) {
-	c, err := load(t, fstest.MapFS{"a.wasm": {Data: guestbuild.Module(t, "floodlog")}})
+	const all, kept = 20<<16 - 8, 64 << 10
+	number := func(n int64) []byte { return append([]byte{guestbuild.OpI32}, guestbuild.Signed(n)...) }
+	// Its data is a vector of one part: all of its memory behind that.
+	flood := guestbuild.Tiny{
+		Data:    string(binary.LittleEndian.AppendUint32([]byte{8, 0, 0, 0}, all)),
+		Imports: [][]byte{guestbuild.ImportFunction("wasi_snapshot_preview1", "fd_write", 3)}, Imported: 1, Pages: []byte{0, 20},
+		Turn: slices.Concat(number(2), number(0), number(1), number(8), []byte{0x10, 0, 0x1a}, guestbuild.Answer(0, 8)),
+	}
+	c, err := load(t, fstest.MapFS{"a.wasm": {Data: flood.File(t)}})
 	require.NoError(t, err)
-	_, log, err := c.Modules()[0].Turn(t.Context(), []byte(`{"v":1,"turn":2,"misbehave":true}`), time.Now(), 1)
+	_, log, err := c.Modules()[0].Turn(t.Context(), []byte(`{"v":1,"turn":2}`), time.Now(), 1)
 	require.NoError(t, err)
 	require.NotEmpty(t, log)
-	assert.Regexp(t, `^\(\d+ more bytes\)$`, log[len(log)-1])
+	assert.Equal(t, fmt.Sprintf("(%d more bytes)", all-kept), log[len(log)-1])
 }
 
 // TestPluginsOfThisProject installs what `make plugins` makes.

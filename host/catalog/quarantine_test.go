@@ -15,6 +15,7 @@ import (
 
 	"fn-threatq/host/catalog"
 	"fn-threatq/host/flow"
+	"fn-threatq/host/internal/testrun"
 	"fn-threatq/host/sandbox"
 )
 
@@ -22,7 +23,7 @@ import (
 func aside(t *testing.T) (*catalog.Module, *bytes.Buffer, *catalog.Catalog) {
 	t.Helper()
 	var log bytes.Buffer
-	box, err := sandbox.New(t.Context(), sandbox.Options{CacheDir: cache(t)})
+	box, err := sandbox.New(t.Context(), sandbox.Options{CacheDir: testrun.Modules()})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, box.Close(context.Background())) })
 	c, err := catalog.Open(t.Context(), catalog.Options{Box: box, Logger: slog.New(slog.NewTextHandler(&log, nil)),

@@ -20,16 +20,16 @@ import (
 	"fn-threatq/abi"
 	"fn-threatq/host/catalog"
 	"fn-threatq/host/flow"
+	"fn-threatq/host/internal/testrun"
 	"fn-threatq/host/sandbox"
 	"fn-threatq/host/store"
 	"fn-threatq/testdata/guests/guestbuild"
 )
 
-// version is a module file of the guest echo that handles the rule "T: NAME".
+// version is a module file that handles the rule "T: NAME".
 func version(t *testing.T, name, number string) []byte {
 	t.Helper()
-	return guestbuild.WithManifest(t, guestbuild.Code(t, "echo"),
-		fmt.Sprintf(`{"abi":1,"name":%q,"version":%q,"description":"","rules":[%s]}`, name, number, rule("T: "+name)))
+	return guestbuild.Tiny{Manifest: fmt.Sprintf(`{"abi":1,"name":%q,"version":%q,"description":"","rules":[%s]}`, name, number, rule("T: "+name))}.File(t)
 }
 
 // live is a catalog with a store beside the built-in modules one and two.
@@ -41,7 +41,7 @@ type live struct {
 
 func newLive(t *testing.T, trial func(context.Context, catalog.Candidate) error) *live {
 	t.Helper()
-	box, err := sandbox.New(t.Context(), sandbox.Options{CacheDir: cache(t)})
+	box, err := sandbox.New(t.Context(), sandbox.Options{CacheDir: testrun.Modules()})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, box.Close(context.Background())) })
 	s := store.Open(t.TempDir())
@@ -156,7 +156,7 @@ func TestModuleThatCannotBeUsedChangesNothing(t *testing.T) {
 		want   string
 	}{
 		"does not compile": {bad, nil, catalog.Failed, "one 2.0.0 (single module) cannot be used: "},
-		"another ABI": {guestbuild.WithManifest(t, guestbuild.Code(t, "echo"), `{"abi":9,"name":"one","version":"2.0.0"}`), nil, catalog.Failed,
+		"another ABI": {guestbuild.Tiny{Manifest: `{"abi":9,"name":"one","version":"2.0.0"}`}.File(t), nil, catalog.Failed,
 			`module "one" is written for ABI 9, this host speaks ABI 1`},
 		"another module":  {version(t, "other", "2.0.0"), nil, catalog.Failed, "it is the module other"},
 		"route of others": {taken, nil, catalog.Failed, "the modules two and one both handle the rule t_two"},
@@ -193,7 +193,7 @@ func TestModuleThatCannotBeUsedChangesNothing(t *testing.T) {
 
 func sharedBox(t *testing.T) *sandbox.Sandbox {
 	t.Helper()
-	box, err := sandbox.New(t.Context(), sandbox.Options{CacheDir: cache(t)})
+	box, err := sandbox.New(t.Context(), sandbox.Options{CacheDir: testrun.Modules()})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, box.Close(context.Background())) })
 	return box

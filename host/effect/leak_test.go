@@ -15,17 +15,8 @@ import (
 	"fn-threatq/abi"
 	"fn-threatq/abi/manifest"
 	"fn-threatq/host/effect"
+	"fn-threatq/host/internal/testrun"
 )
-
-// descriptors counts the open files and connections of this process.
-func descriptors(t testing.TB) int {
-	t.Helper()
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Skip("this system does not list open files in /proc: ", err)
-	}
-	return len(entries)
-}
 
 // Many actions with downloads, each meeting another fault, leave no file and no
 // connection behind. Goroutines are looked at by TestMain.
@@ -72,10 +63,10 @@ func TestNoDescriptorIsLeftBehind(t *testing.T) {
 		soar.Close()
 	}
 	actions(2)
-	before := descriptors(t)
+	before := testrun.Descriptors(t)
 	actions(60)
 	assert.Greater(t, n.Load(), int32(150), "the service was taken for down and asked too little")
-	assert.Eventually(t, func() bool { return descriptors(t) <= before }, 10*time.Second, 10*time.Millisecond, "%d descriptors before", before)
+	assert.Eventually(t, func() bool { return testrun.Descriptors(t) <= before }, 10*time.Second, 10*time.Millisecond, "%d descriptors before", before)
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	assert.Empty(t, left)

@@ -2,14 +2,11 @@ package hostile_test
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,36 +14,19 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"fn-threatq/abi"
 	"fn-threatq/host/catalog"
 	"fn-threatq/host/effect"
 	"fn-threatq/host/flow"
+	"fn-threatq/host/internal/testrun"
 	"fn-threatq/host/ledger"
 	"fn-threatq/host/rest"
 	"fn-threatq/host/sandbox"
 	"fn-threatq/testdata/guests/guestbuild"
 )
 
-var cacheDir string
-
-func TestMain(m *testing.M) {
-	own, err := os.MkdirTemp("", "hostile-test-")
-	if err != nil {
-		panic(err)
-	}
-	cacheDir = filepath.Join(cmp.Or(os.Getenv("FN_THREATQ_TEST_CACHE"), own), "fn-threatq", "modules")
-	code := m.Run()
-	_ = os.RemoveAll(own)
-	if code == 0 {
-		if err := goleak.Find(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { testrun.Main(m) }
 
 // manifest of a guest that may call much of both services.
 func manifest(name, limits string) string {
@@ -100,7 +80,7 @@ func open(t testing.TB, files map[string][]byte) (*world, error) {
 	t.Helper()
 	w := &world{t: t, log: &lockedBuffer{}}
 	log := slog.New(slog.NewTextHandler(w.log, nil))
-	box, err := sandbox.New(t.Context(), sandbox.Options{CacheDir: cacheDir, Logger: log})
+	box, err := sandbox.New(t.Context(), sandbox.Options{CacheDir: testrun.Modules(), Logger: log})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, box.Close(context.Background())) })
 	folder, titles := fstest.MapFS{}, titles{}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"fn-threatq/host/internal/testrun"
 	"fn-threatq/host/sandbox"
 	"fn-threatq/testdata/guests/guestbuild"
 )
@@ -46,7 +47,7 @@ func BenchmarkLoad(b *testing.B) {
 // BenchmarkTurn measures a whole turn of a guest that does nothing but copy:
 // handing over, two calls, the answer, and the reset to the image.
 func BenchmarkTurn(b *testing.B) {
-	s := benchSandbox(b, cacheDir)
+	s := benchSandbox(b, testrun.Modules())
 	defer s.Close(context.Background())
 	m, err := s.Load(b.Context(), guestbuild.Module(b, "echo"), sandbox.Limits{})
 	require.NoError(b, err)
@@ -64,7 +65,7 @@ func BenchmarkTurn(b *testing.B) {
 
 // BenchmarkFresh measures a turn that needs a new instance from the image.
 func BenchmarkFresh(b *testing.B) {
-	s := benchSandbox(b, cacheDir)
+	s := benchSandbox(b, testrun.Modules())
 	defer s.Close(context.Background())
 	m, err := s.Load(b.Context(), guestbuild.Module(b, "growmemory"), sandbox.Limits{})
 	require.NoError(b, err)

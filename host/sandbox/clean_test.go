@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"fn-threatq/host/internal/testrun"
 	"fn-threatq/host/sandbox/internal/wasmbin"
 	"fn-threatq/testdata/guests/guestbuild"
 )
@@ -31,7 +32,7 @@ func openBox(t testing.TB, o Options) *Sandbox {
 // global of an instance, and moves its clock; what the next turn gets must be
 // the image, byte for byte.
 func TestAPoisonedInstanceIsCleanForTheNextTurn(t *testing.T) {
-	s := openBox(t, Options{MaxIdle: 1})
+	s := openBox(t, Options{MaxIdle: 1, CacheDir: testrun.Modules()})
 	m, err := s.Load(t.Context(), guestbuild.Module(t, "keepstate"), Limits{})
 	require.NoError(t, err)
 	require.NotEmpty(t, m.image.globals)
@@ -91,7 +92,7 @@ func TestTheSameTurnUsesTheSameFuel(t *testing.T) {
 	require.NoError(t, json.Unmarshal(text, &inputs))
 	var first []int64
 	for range 2 {
-		s := openBox(t, Options{MaxIdle: 2, CacheDir: testCache(t)})
+		s := openBox(t, Options{MaxIdle: 2, CacheDir: testrun.Modules()})
 		m, err := s.Load(t.Context(), file, Limits{})
 		require.NoError(t, err)
 		for round := range 6 {
@@ -116,17 +117,10 @@ func TestTheSameTurnUsesTheSameFuel(t *testing.T) {
 	}
 }
 
-func testCache(t testing.TB) string {
-	if shared := os.Getenv("FN_THREATQ_TEST_CACHE"); shared != "" {
-		return filepath.Join(shared, "fn-threatq", "modules")
-	}
-	return filepath.Join(t.TempDir(), "modules")
-}
-
 // TestAGuestComesBackAfterEachSlice holds the bound on how long a guest can keep
 // the collector waiting, by what can be counted.
 func TestAGuestComesBackAfterEachSlice(t *testing.T) {
-	s := openBox(t, Options{})
+	s := openBox(t, Options{CacheDir: testrun.Modules()})
 	m, err := s.Load(t.Context(), guestbuild.Module(t, "spin"), Limits{TurnFuel: 100 << 18})
 	require.NoError(t, err)
 	i, e := m.take(t.Context())

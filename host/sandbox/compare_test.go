@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"fn-threatq/host/internal/testrun"
 	"fn-threatq/host/sandbox"
 	"fn-threatq/testdata/guests/guestbuild"
 )
@@ -66,7 +67,7 @@ func meters(b *testing.B) map[string]*sandbox.Sandbox {
 	for name, open := range map[string]func(context.Context, sandbox.Options) (*sandbox.Sandbox, error){
 		"fuel": sandbox.New, "deadline": sandbox.NewWithDeadlines, "nothing": sandbox.NewUnmetered,
 	} {
-		s, err := open(b.Context(), sandbox.Options{CacheDir: cacheDir, Logger: slog.New(slog.DiscardHandler)})
+		s, err := open(b.Context(), sandbox.Options{CacheDir: testrun.Modules(), Logger: slog.New(slog.DiscardHandler)})
 		require.NoError(b, err)
 		b.Cleanup(func() { require.NoError(b, s.Close(context.Background())) })
 		made[name] = s

@@ -1,13 +1,11 @@
 package sandbox_test
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -15,35 +13,17 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
+	"fn-threatq/host/internal/testrun"
 	"fn-threatq/host/sandbox"
 	"fn-threatq/testdata/guests/guestbuild"
 )
 
-// cacheDir is shared by the tests of one run: compiling is what takes time.
-var cacheDir string
-
-func TestMain(m *testing.M) {
-	own, err := os.MkdirTemp("", "sandbox-test-")
-	if err != nil {
-		panic(err)
-	}
-	cacheDir = filepath.Join(cmp.Or(os.Getenv("FN_THREATQ_TEST_CACHE"), own), "fn-threatq", "modules")
-	code := m.Run()
-	_ = os.RemoveAll(own)
-	if code == 0 {
-		if err := goleak.Find(); err != nil {
-			println(err.Error())
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { testrun.Main(m) }
 
 func newSandbox(t testing.TB) *sandbox.Sandbox {
 	t.Helper()
-	s, err := sandbox.New(t.Context(), sandbox.Options{CacheDir: cacheDir, Logger: slog.New(slog.DiscardHandler), MaxIdle: 2})
+	s, err := sandbox.New(t.Context(), sandbox.Options{CacheDir: testrun.Modules(), Logger: slog.New(slog.DiscardHandler), MaxIdle: 2})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close(context.Background())) })
 	return s

@@ -10,12 +10,13 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"fn-threatq/host/internal/testrun"
 	"fn-threatq/host/sandbox"
 	"fn-threatq/testdata/guests/guestbuild"
 )
 
 func TestTurnsShareTheSlots(t *testing.T) {
-	s, err := sandbox.New(t.Context(), sandbox.Options{CacheDir: cacheDir, Logger: slog.New(slog.DiscardHandler), MaxIdle: 8, MaxRunning: 2})
+	s, err := sandbox.New(t.Context(), sandbox.Options{CacheDir: testrun.Modules(), Logger: slog.New(slog.DiscardHandler), MaxIdle: 8, MaxRunning: 2})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close(context.Background())) })
 	m, err := s.Load(t.Context(), guestbuild.Module(t, "echo"), sandbox.DefaultCeiling)
@@ -33,7 +34,7 @@ func TestTurnsShareTheSlots(t *testing.T) {
 }
 
 func TestATurnThatWaitsForASlotMayBeGivenUp(t *testing.T) {
-	s, err := sandbox.New(t.Context(), sandbox.Options{CacheDir: cacheDir, Logger: slog.New(slog.DiscardHandler), MaxRunning: 1})
+	s, err := sandbox.New(t.Context(), sandbox.Options{CacheDir: testrun.Modules(), Logger: slog.New(slog.DiscardHandler), MaxRunning: 1})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close(context.Background())) })
 	spin, err := s.Load(t.Context(), guestbuild.Module(t, "spin"), sandbox.DefaultCeiling)

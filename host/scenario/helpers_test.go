@@ -1,11 +1,8 @@
 package scenario
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -14,12 +11,6 @@ import (
 	"fn-threatq/abi"
 	"fn-threatq/abi/manifest"
 )
-
-// cacheDir is where the tests of this project keep compiled modules.
-func cacheDir(t *testing.T) string {
-	t.Helper()
-	return filepath.Join(cmp.Or(os.Getenv("FN_THREATQ_TEST_CACHE"), t.TempDir()), "fn-threatq", "modules")
-}
 
 // fake is a module whose turns are a Go function.
 type fake struct {

@@ -1,7 +1,6 @@
 package scenario
 
 import (
-	"context"
 	"strings"
 	"testing"
 
@@ -54,9 +53,7 @@ func ledBy(t *testing.T, module Module, s *Scenario) *said.Dialogue {
 // Each scenario of the built-in modules, led as an action, is a story again that
 // passes, and a replay of it shows no difference.
 func TestEveryDialogueBecomesAScenarioThatPasses(t *testing.T) {
-	suite, err := Open(t.Context(), Options{Paths: []string{"../../plugins/..."}, CacheDir: cacheDir(t)})
-	require.NoError(t, err)
-	defer func() { require.NoError(t, suite.Close(context.WithoutCancel(t.Context()))) }()
+	suite := ofThePlugins(t)
 	require.Greater(t, len(suite.places), 50)
 	for _, p := range suite.places {
 		s, err := Load(p.path)

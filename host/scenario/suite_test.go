@@ -14,17 +14,42 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"fn-threatq/host/catalog"
+	"fn-threatq/host/internal/testrun"
 	"fn-threatq/host/sandbox"
 )
 
 // open is a suite over these paths, with the modules that are built in.
 func open(t *testing.T, o Options) *Suite {
 	t.Helper()
-	o.CacheDir = cacheDir(t)
+	o.CacheDir = testrun.Modules()
 	s, err := Open(t.Context(), o)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, s.Close(context.Background())) })
 	return s
+}
+
+// plugins is what ofThePlugins gives; TestMain closes it.
+var plugins *Suite
+
+// ofThePlugins are all scenarios of this project. Tests share them, and so load
+// each module once.
+func ofThePlugins(t *testing.T) *Suite {
+	t.Helper()
+	if plugins == nil {
+		var err error
+		plugins, err = Open(context.Background(), Options{Paths: []string{"../../plugins/..."}, CacheDir: testrun.Modules()})
+		require.NoError(t, err)
+	}
+	return plugins
+}
+
+func TestMain(m *testing.M) {
+	testrun.Main(m, func() error {
+		if plugins == nil {
+			return nil
+		}
+		return plugins.Close(context.Background())
+	})
 }
 
 // reports are those of a run, by name, and the names in order.
@@ -41,7 +66,7 @@ func reports(t *testing.T, s *Suite, update bool) (map[string]Report, []string) 
 // TestScenariosOfThePlugins plays all scenarios of this project to the modules
 // that are built in, and misses none of the plugins.
 func TestScenariosOfThePlugins(t *testing.T) {
-	s := open(t, Options{Paths: []string{"../../plugins/..."}})
+	s := ofThePlugins(t)
 	told := map[string]int{}
 	s.Run(t.Context(), false, func(r Report) {
 		told[path.Dir(r.Name)]++

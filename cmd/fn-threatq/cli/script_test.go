@@ -94,6 +94,8 @@ func TestScripts(t *testing.T) {
 			e.Setenv("XDG_STATE_HOME", filepath.Join(e.WorkDir, "state"))
 			e.Setenv("SERVICE_ROOT", filepath.Join(e.WorkDir, "root"))
 			e.Setenv("SOAR_PASSWORD", "c4nary-soar")
+			// Else each command sleeps a second at its end under the race detector.
+			e.Setenv("GORACE", "atexit_sleep_ms=0")
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
