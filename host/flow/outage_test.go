@@ -97,25 +97,22 @@ func TestWhoWaitsBehindAHeldActionGivesUpWithIt(t *testing.T) {
 		begin := time.Now()
 		b := newBench(t, modules{module(t, "R", asking)}, func(o *Options) { o.Performer, o.Hold = away(100*time.Hour), time.Hour })
 		var ds []*fakeDelivery
-		for i := range 5 {
-			ds = append(ds, b.rule(fmt.Sprint("m", i), 1, 7))
-			b.flow.Handle(ds[i])
-		}
-		time.Sleep(30 * time.Minute)
-		late := b.rule("late", 1, 7)
-		b.flow.Handle(late)
-		for _, d := range append(ds, late) {
+		come := func(name string, giveUp time.Duration) {
+			d := b.rule(name, 1, 7)
 			d.acking = func(context.Context) error {
-				waited := time.Hour
-				if d == late {
-					waited += 30 * time.Minute
-				}
-				assert.InDelta(t, waited, time.Since(begin), float64(time.Minute), d.name)
+				assert.InDelta(t, giveUp, time.Since(begin), float64(time.Minute), name)
 				return nil
 			}
+			ds = append(ds, d)
+			b.flow.Handle(d)
 		}
+		for i := range 5 {
+			come(fmt.Sprint("m", i), time.Hour)
+		}
+		time.Sleep(30 * time.Minute)
+		come("late", 90*time.Minute)
 		b.flow.working.Wait()
-		for _, d := range append(ds, late) {
+		for _, d := range ds {
 			assert.Equal(t, 1, d.acked(), d.name)
 			assert.Contains(t, d.last(t).Message, "waited 1h0m0s for it and gave up")
 		}
@@ -205,12 +202,12 @@ func (f forgetful) RuleName(ctx context.Context, id int64) (string, error) {
 type asked struct {
 	Directory
 	until time.Time
-	good  int
-	count *int
+	good  int64
+	count *atomic.Int64
 }
 
 func (a asked) FieldLabels(ctx context.Context, rule int64) (map[string]string, error) {
-	if *a.count++; *a.count > a.good && time.Now().Before(a.until) {
+	if a.count.Add(1) > a.good && time.Now().Before(a.until) {
 		return nil, fmt.Errorf("rules: %w", &rest.Error{Service: "Resilient", Code: abi.CodeHTTP, Status: http.StatusServiceUnavailable})
 	}
 	return map[string]string{"Import": "import"}, nil
@@ -220,9 +217,9 @@ func (a asked) FieldLabels(ctx context.Context, rule int64) (map[string]string, 
 func TestJoinDoesNotWaitForSOAR(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate()
-		begin, count := time.Now(), 0
+		begin, count := time.Now(), new(atomic.Int64)
 		b := newBench(t, modules{mergeable(t, g.turn)}, func(o *Options) {
-			o.Hold, o.Directory = 4*time.Hour, asked{o.Directory, begin.Add(time.Hour), 1, &count}
+			o.Hold, o.Directory = 4*time.Hour, asked{o.Directory, begin.Add(time.Hour), 1, count}
 		})
 		first := b.asking("m1", 7, "", "modified")
 		b.flow.Handle(first)
@@ -236,7 +233,7 @@ func TestJoinDoesNotWaitForSOAR(t *testing.T) {
 		synctest.Wait()
 		time.Sleep(time.Second)
 		assert.Equal(t, 1, ds[0].acked(), "served at once")
-		assert.LessOrEqual(t, count, 5, "of the first run, of its join, and of the next run: not one for each that waits")
+		assert.LessOrEqual(t, count.Load(), int64(5), "of the first run, of its join, and of the next run: not one for each that waits")
 		b.flow.working.Wait()
 		for _, d := range ds {
 			assert.Equal(t, 1, d.acked(), d.name)

@@ -258,10 +258,13 @@ func (c *Client) read(answer *http.Response, r Request, fail func(abi.ErrorCode,
 	if len(body) > MaxBody {
 		return nil, fail(abi.CodeTooLarge, fmt.Errorf("the answer is larger than the limit of %d bytes", MaxBody))
 	}
-	text, failed := c.o.Describe(answer.StatusCode, response.ContentType, body)
+	_, failed := c.o.Describe(answer.StatusCode, response.ContentType, body)
 	if !success || failed {
+		// Twice: the text may be cut in the middle of a secret, or the body have it in
+		// another spelling.
+		text, _ := c.o.Describe(answer.StatusCode, response.ContentType, []byte(mask(answer.Request.Header, string(body))))
 		e := fail(abi.CodeHTTP, nil)
-		e.Status, e.Text = answer.StatusCode, text
+		e.Status, e.Text = answer.StatusCode, mask(answer.Request.Header, text)
 		if answer.StatusCode >= 300 && answer.StatusCode < 400 {
 			e.Text = "the server redirects, which is not followed: check host and port in the configuration"
 		}

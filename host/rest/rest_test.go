@@ -265,6 +265,33 @@ func TestTextOfAnAbsurdAnswerIsBounded(t *testing.T) {
 	assert.True(t, utf8.ValidString(err.Error()))
 }
 
+// signed is a session whose secrets are in several headers.
+type signed struct{}
+
+func (signed) Authorize(r *http.Request) {
+	r.Header.Set("Authorization", "Bearer secret-bearer")
+	r.Header.Set("Cookie", "JSESSIONID=secret-cookie; lang=en")
+	r.Header.Set("X-sess-id", "secret-csrf")
+}
+func (signed) ExpiresAt() time.Time { return time.Time{} }
+
+// A server or a proxy that fails may repeat what it was sent.
+func TestAnswerThatRepeatsTheRequestGivesNoSecretAway(t *testing.T) {
+	for status, body := range map[int]string{500: "crashed on ", 200: `"errors": `, 403: ""} {
+		c := client(t, &account{login: func(int) (rest.Session, error) { return signed{}, nil }}, func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, body)
+			_ = r.Header.Write(w)
+		})
+		_, err := c.Do(t.Context(), rest.Request{Method: "POST", Path: "/x", Header: http.Header{"X-Co3ContextToken": {"secret-context"}}})
+		var e *rest.Error
+		require.ErrorAs(t, err, &e)
+		assert.NotContains(t, err.Error()+e.Text, "secret-")
+		assert.Contains(t, e.Text, "lang=en", "what is none stays")
+		assert.Contains(t, e.Text, "Authorization: ***")
+	}
+}
+
 func TestUploadStreamsAndDownloadIsBounded(t *testing.T) {
 	content := strings.Repeat("malware ", 1000)
 	c := client(t, accept(), func(w http.ResponseWriter, r *http.Request) {

@@ -300,22 +300,26 @@ func (m *Module) warmUp(ctx context.Context, inputs [][]byte) error {
 	return nil
 }
 
-// makeRoom repeats the warm-up until the memory has just grown. Then the image
-// has about as much free space as the guest takes at a time, and a common turn
-// does not outgrow it; else one module would have that luck and another not. It
-// reports false when there is nothing better to be had.
+// makeRoom repeats the warm-up until the memory has just grown for the second time.
+// Then the image has about as much free space as the guest takes at a time, and a
+// common turn does not outgrow it, also one that needs more than the warm-up; else
+// one module would have that luck and another not. It reports false when there is
+// nothing better to be had.
 func (i *instance) makeRoom(ctx context.Context, inputs [][]byte) bool {
 	const most = 64
+	grown := 0
 	for n := range most {
 		before := i.memory.Size()
 		if i.rehearse(ctx, inputs[n%len(inputs)]) != nil {
 			return false
 		}
 		if i.memory.Size() > before {
-			return true
+			if grown++; grown == 2 {
+				return true
+			}
 		}
 	}
-	return false
+	return grown > 0
 }
 
 // rehearse plays a turn of the warm-up. What the module answers to an example

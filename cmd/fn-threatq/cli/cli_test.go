@@ -291,6 +291,8 @@ type world struct {
 	soar    *resilienttest.Server
 	threatq *threatqtest.Server
 	broker  *brokertest.Server
+	// hangs is closed when the call has come that soar-hangs names.
+	hangs chan struct{}
 }
 
 func startWorld(users map[string]brokertest.User) (*world, error) {

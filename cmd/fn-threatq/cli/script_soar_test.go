@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -20,21 +21,29 @@ func soarHangsCommand(s *testscript.TestScript, _ bool, args []string) {
 	if len(args) != 2 {
 		s.Fatalf("usage: soar-hangs METHOD SUFFIX")
 	}
-	worldOf(s).soar.Inject(resilienttest.Fault{Method: args[0], PathSuffix: args[1], Delay: patience})
+	w := worldOf(s)
+	hangs := make(chan struct{})
+	begun := sync.OnceFunc(func() { close(hangs) })
+	w.hangs = hangs
+	w.soar.Decide(func(r *http.Request, _ []byte) *resilienttest.Fault {
+		if r.Method != args[0] || !strings.HasSuffix(r.URL.Path, args[1]) {
+			return nil
+		}
+		begun()
+		return &resilienttest.Fault{Delay: patience}
+	})
 }
 
-func soarAskedCommand(s *testscript.TestScript, _ bool, args []string) {
-	if len(args) != 2 {
-		s.Fatalf("usage: soar-asked METHOD SUFFIX")
+// soarHungCommand waits for the call that soar-hangs names.
+func soarHungCommand(s *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 0 {
+		s.Fatalf("usage: soar-hung")
 	}
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		if slices.ContainsFunc(worldOf(s).soar.Requests(), func(r resilienttest.Request) bool {
-			return r.Method == args[0] && strings.HasSuffix(r.Path, args[1])
-		}) {
-			return
-		}
+	select {
+	case <-worldOf(s).hangs:
+	case <-time.After(patience):
+		s.Fatalf("nobody has made the call")
 	}
-	s.Fatalf("nobody has asked for %s …%s", args[0], args[1])
 }
 
 func soarWroteCommand(s *testscript.TestScript, _ bool, args []string) {

@@ -53,8 +53,8 @@ func programMain() {
 //	               gives calls of paths with this end another answer
 //	soar-hangs METHOD SUFFIX
 //	               leaves calls of paths with this end without an answer
-//	soar-asked METHOD SUFFIX
-//	               waits until such a call has been answered
+//	soar-hung
+//	               waits until the call that soar-hangs names has come
 //	soar-wrote [CALL…]
 //	               compares the calls that change something, such as "POST
 //	               /configurations/imports", with those since the last soar-wrote
@@ -105,7 +105,7 @@ func TestScripts(t *testing.T) {
 			"exits":         exitsCommand,
 			"soar-answers":  soarAnswersCommand,
 			"soar-hangs":    soarHangsCommand,
-			"soar-asked":    soarAskedCommand,
+			"soar-hung":     soarHungCommand,
 			"soar-wrote":    soarWroteCommand,
 			"soar-rule":     soarRuleCommand,
 			"soar-workflow": soarWorkflowCommand,
