@@ -40,7 +40,6 @@ func handle(rules map[string]Rule, input []byte, log func(string)) (answer []byt
 			}
 			close(over)
 		}()
-		growStack()
 		var rule Rule
 		if a, rule, answer = begin(rules, input, log); answer == nil {
 			a.conclude(replyText(rule(a)))
@@ -48,16 +47,6 @@ func handle(rules map[string]Rule, input []byte, log func(string)) (answer []byt
 	}()
 	<-over
 	return answer
-}
-
-// growStack makes room for a whole turn at once: inside a module the stack
-// would otherwise be doubled and copied several times in every turn, which costs
-// more than all the rest of a small turn.
-//
-//go:noinline
-func growStack() byte {
-	var room [12 << 10]byte
-	return room[len(registered)&1]
 }
 
 // begin reads the input and finds the rule; it answers when it cannot.

@@ -29,16 +29,36 @@ import (
 	"fn-threatq/host/sandbox"
 	"fn-threatq/host/threatq/threatqtest"
 	addindicator "fn-threatq/plugins/add-indicator"
+	findrelatedindicators "fn-threatq/plugins/find-related-indicators"
+	historicalsync "fn-threatq/plugins/historical-sync"
+	importattachment "fn-threatq/plugins/import-attachment"
+	markfalsepositive "fn-threatq/plugins/mark-false-positive"
+	marktruepositive "fn-threatq/plugins/mark-true-positive"
+	settaskstatus "fn-threatq/plugins/set-task-status"
+	synccomment "fn-threatq/plugins/sync-comment"
 	syncincident "fn-threatq/plugins/sync-incident"
 	syncindicator "fn-threatq/plugins/sync-indicator"
+	synctask "fn-threatq/plugins/sync-task"
 )
 
 // nativeRules are the rules of the modules, compiled into this program.
 func nativeRules() map[string]guest.Rule {
 	rules := map[string]guest.Rule{}
-	maps.Copy(rules, addindicator.Rules())
-	maps.Copy(rules, syncincident.Rules())
-	maps.Copy(rules, syncindicator.Rules())
+	for _, of := range []map[string]guest.Rule{
+		addindicator.Rules(),
+		findrelatedindicators.Rules(),
+		historicalsync.Rules(),
+		importattachment.Rules(),
+		markfalsepositive.Rules(),
+		marktruepositive.Rules(),
+		settaskstatus.Rules(),
+		synccomment.Rules(),
+		syncincident.Rules(),
+		syncindicator.Rules(),
+		synctask.Rules(),
+	} {
+		maps.Copy(rules, of)
+	}
 	return rules
 }
 
