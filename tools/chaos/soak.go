@@ -22,6 +22,10 @@ type sample struct {
 	started                  time.Time
 }
 
+// soakLedger is the bound of the ledger in MB, the smallest there is: some 15,000
+// actions fill it.
+const soakLedger = 16
+
 // samples is how many are taken of a soak.
 const samples = 20
 
@@ -32,6 +36,9 @@ func soak(ctx context.Context, o options, out *printer) error {
 
 func soakIn(ctx context.Context, w *world, o options, out *printer) error {
 	w.host.level = "info" // the log of each call would fill the disk
+	if err := w.configure(fmt.Sprintf("ledger_mb=%d", soakLedger)); err != nil {
+		return err
+	}
 	w.bridge.forgetful = true
 	s := &story{w: w, out: out, tally: newTally(), plan: newPlan(o.seed, 400)}
 	s.villain = newVillain(w, o.seed, 0, 0, s.tally, nil)

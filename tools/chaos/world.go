@@ -238,6 +238,16 @@ func (w *world) writeConfig(as account) error {
 	return os.WriteFile(filepath.Join(w.dir, "app.config"), []byte(strings.Join(lines, "\n")), 0o600)
 }
 
+// configure adds a line to the host's section of its configuration.
+func (w *world) configure(line string) error {
+	file, err := os.OpenFile(filepath.Join(w.dir, "app.config"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(file, line)
+	return errors.Join(err, file.Close())
+}
+
 // environment is what the host process is given.
 func (w *world) environment(as account, folder string) []string {
 	secret := activemq.CanaryPasscode
