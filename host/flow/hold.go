@@ -3,6 +3,7 @@ package flow
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"fn-threatq/abi"
@@ -16,8 +17,14 @@ type holds struct {
 
 type hold struct {
 	owner *holder
-	// freed is closed when the owner gives the key up.
-	freed chan struct{}
+	// waiting want the key, the first to have come first.
+	waiting []*waiter
+}
+
+// waiter is a place in the line for a key; its turn is closed when the key is its own.
+type waiter struct {
+	who  *holder
+	turn chan struct{}
 }
 
 // holder is an action's side of the holds.
@@ -31,37 +38,42 @@ func newHolds() *holds { return &holds{keys: map[string]*hold{}} }
 
 func newHolder() *holder { return &holder{keys: map[string]bool{}} }
 
-// take waits for the keys one by one. Two actions that want each other's keys
-// would wait for ever: the one that closes the circle fails instead.
-func (h *holds) take(ctx context.Context, who *holder, keys []string) error {
+// take waits for the keys one by one, each in the order of asking. Two actions that
+// want each other's keys would wait for ever: the one that closes the circle fails
+// instead. aside is called when it must wait, and what it returns when that is over.
+func (h *holds) take(ctx context.Context, who *holder, keys []string, aside func() (back func())) error {
+	back := func() {}
+	defer func() { back() }()
+	waits := false
 	for _, key := range keys {
-		for {
-			freed, err := h.try(who, key)
-			if err != nil {
-				return err
-			}
-			if freed == nil {
-				break
-			}
-			select {
-			case <-freed:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
+		w, err := h.ask(who, key)
+		if err != nil {
+			return err
+		}
+		if w == nil {
+			continue
+		}
+		if !waits {
+			waits, back = true, aside()
+		}
+		select {
+		case <-w.turn:
+		case <-ctx.Done():
+			h.leave(key, w)
+			return ctx.Err()
 		}
 	}
 	return nil
 }
 
-// try takes a key, or returns a channel that is closed when to try again.
-func (h *holds) try(who *holder, key string) (<-chan struct{}, error) {
+// ask takes a key, or returns a place in the line for it.
+func (h *holds) ask(who *holder, key string) (*waiter, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	who.wants = ""
 	held, taken := h.keys[key]
 	switch {
 	case !taken:
-		h.keys[key] = &hold{owner: who, freed: make(chan struct{})}
+		h.keys[key] = &hold{owner: who}
 		who.keys[key] = true
 		return nil, nil
 	case held.owner == who:
@@ -70,7 +82,19 @@ func (h *holds) try(who *holder, key string) (<-chan struct{}, error) {
 		return nil, &codedError{code: abi.CodeDeadlock, text: fmt.Sprintf("two actions wait for each other's keys (%q); run this one again", key)}
 	}
 	who.wants = key
-	return held.freed, nil
+	w := &waiter{who, make(chan struct{})}
+	held.waiting = append(held.waiting, w)
+	return w, nil
+}
+
+// leave gives a place up. Where the key has come meanwhile, release frees it.
+func (h *holds) leave(key string, w *waiter) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	w.who.wants = ""
+	if held := h.keys[key]; held != nil {
+		held.waiting = slices.DeleteFunc(held.waiting, func(other *waiter) bool { return other == w })
+	}
 }
 
 // closesCircle follows who waits for whom; mu is held.
@@ -92,13 +116,20 @@ func (h *holds) any(who *holder) bool {
 	return len(who.keys) > 0
 }
 
-// release gives all keys of an action up.
+// release gives all keys of an action up, each to who has waited longest for it.
 func (h *holds) release(who *holder) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for key := range who.keys {
-		close(h.keys[key].freed)
-		delete(h.keys, key)
+		held := h.keys[key]
+		if len(held.waiting) == 0 {
+			delete(h.keys, key)
+			continue
+		}
+		next := held.waiting[0]
+		held.owner, held.waiting = next.who, held.waiting[1:]
+		next.who.keys[key], next.who.wants = true, ""
+		close(next.turn)
 	}
 	clear(who.keys)
 }

@@ -172,7 +172,7 @@ func (f *Flow) turns(ctx context.Context, p *performance, scope *effect.Scope, w
 		case out.Fail != nil:
 			return outcome{fail: out.Fail}, nil
 		}
-		if err := f.holds.take(ctx, who, slices.Sorted(slices.Values(out.Hold))); err != nil {
+		if err := f.holds.take(ctx, who, slices.Sorted(slices.Values(out.Hold)), func() func() { return f.aside(p) }); err != nil {
 			return outcome{}, err
 		}
 		var results []abi.Result
@@ -204,6 +204,17 @@ func refused(module string, err error) error {
 		return &codedError{r.Code, fmt.Sprintf("module %s was refused a call: %s", module, r.Text), true}
 	}
 	return err
+}
+
+// aside is how an action waits for a key: as for a service that is down, without a slot
+// and with its clock standing still, since who has the key may be one of many before it.
+func (f *Flow) aside(p *performance) (back func()) {
+	f.lanes.leave()
+	p.clock.halt()
+	return func() {
+		f.lanes.enter()
+		p.clock.goOn()
+	}
 }
 
 // SeedOf draws the seed of an action from its id.

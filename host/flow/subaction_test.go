@@ -86,6 +86,42 @@ func TestActionThatEndsWhileItWaitsForAKeyLeavesNothingBehind(t *testing.T) {
 	})
 }
 
+// A key that many want is given in the order of asking, and to wait for it costs
+// neither a slot nor the time of an action: the last of a crowd ends as the first.
+func TestKeysAreGivenInTheOrderOfAsking(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		upload := module(t, "R1", func(_ context.Context, in abi.Input) (string, error) {
+			if in.Turn == 1 {
+				return `{"state":1,"hold":["upload"]}`, nil
+			}
+			time.Sleep(time.Minute)
+			return done, nil
+		})
+		b := newBench(t, modules{upload, module(t, "R2", says(done))}, func(o *Options) { o.Parallel = 2 })
+		begin := time.Now()
+		const crowd = 12 // minutes: more than an action has
+		var want []string
+		for i := range crowd {
+			d := b.rule(fmt.Sprintf("m%02d", i), 1, int64(i))
+			want = append(want, d.m.ID)
+			b.flow.Handle(d)
+			synctest.Wait()
+			time.Sleep(time.Second)
+		}
+		other := b.rule("other", 2, 99)
+		b.flow.Handle(other)
+		synctest.Wait()
+		assert.Equal(t, 1, other.acked(), "a slot is free")
+		b.flow.working.Wait()
+		assert.Equal(t, crowd*time.Minute, time.Since(begin))
+		assert.Equal(t, "other "+strings.Join(want, " "), b.order())
+		for _, line := range b.lines("action") {
+			assert.Equal(t, "done", line["outcome"], line["message"])
+		}
+		assert.Empty(t, b.flow.holds.keys)
+	})
+}
+
 // parent is a module that starts sub-actions of the rule "sub" and then replies
 // with what it was told.
 func parent(t *testing.T, lane, actions string) *fakeModule {
