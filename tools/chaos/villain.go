@@ -12,8 +12,10 @@ import (
 )
 
 // stuckAfter is how long nothing may be answered while everything is up. It is
-// longer than any pause that the host makes on its own.
-const stuckAfter = 2 * time.Minute
+// longer than any pause that the host makes on its own, and than ActiveMQ takes to
+// give up a host that was killed behind a half-open connection: some 90 seconds, in
+// which the messages are with the dead one.
+const stuckAfter = 4 * time.Minute
 
 // villain does to the host, the broker and the network what its list says. The
 // list is drawn from the seed; its places are counted in answered messages, so that
