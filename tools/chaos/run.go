@@ -63,6 +63,7 @@ func chaos(ctx context.Context, o options, out *printer) error {
 		}
 		if o.baseline {
 			if err := s.compareWithPeace(ctx, o, filepath.Join(w.dir, "peace")); err != nil {
+				s.tell() // what was found under fire is worth knowing all the same
 				return err
 			}
 		}
