@@ -155,3 +155,12 @@ func TestDrainLeavesWhatGathersToTheBroker(t *testing.T) {
 		assert.Empty(t, b.ledger.runs)
 	})
 }
+
+// A message that is worked on anew came long ago, and does not end a pour.
+func TestMessageThatBeginsAnewDoesNotEndAPour(t *testing.T) {
+	var p pour
+	now := time.Now()
+	p.sent(now.Add(-time.Hour), now)
+	p.sent(now.Add(-time.Hour), now.Add(-time.Minute))
+	assert.Equal(t, pourPause, p.gather(now, now))
+}

@@ -282,6 +282,7 @@ func TestAnswerThatRepeatsTheRequestGivesNoSecretAway(t *testing.T) {
 			w.WriteHeader(status)
 			_, _ = io.WriteString(w, body)
 			_ = r.Header.Write(w)
+			_, _ = io.WriteString(w, "the token secret-bearer is not known")
 		})
 		_, err := c.Do(t.Context(), rest.Request{Method: "POST", Path: "/x", Header: http.Header{"X-Co3ContextToken": {"secret-context"}}})
 		var e *rest.Error
